@@ -1,0 +1,179 @@
+"""A causal language model as a policy: the one log-probability that every road uses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from allroads.errors import ModelError
+from allroads.models.states import Rows, States, completion_states, pad_right
+
+_LOGITS_AT_ONCE = 1 << 23
+"""Logits held at a time (elements): longer batches are scored in chunks and recomputed backward."""
+
+
+class Policy:
+    """A causal language model with every source of randomness off.
+
+    Attributes:
+        model: the Hugging Face model, in evaluation mode (no dropout, in training too).
+        eos_id: the token that finishes a completion.
+    """
+
+    def __init__(self, model: PreTrainedModel, eos_id: int) -> None:
+        self.model = model.eval()
+        self.eos_id = eos_id
+        self._split = _head_is_last(model)
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The transformer without its vocabulary head."""
+        return self.model.base_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def parameters_count(self) -> int:
+        """Weights, embeddings included."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def context(self) -> int:
+        """Tokens that fit into prompt and completion together."""
+        config = self.model.config.get_text_config()
+        return int(getattr(config, "max_position_embeddings", None) or 1 << 30)
+
+    def check_fits(self, prompt: int, completion: int) -> None:
+        """Refuse sequences that are longer than the model's positions.
+
+        Raises:
+            ModelError: naming the lengths and the limit.
+        """
+        if prompt + completion > self.context:
+            raise ModelError(
+                f"prompt of {prompt} and completion of {completion} tokens exceed the model's "
+                f"{self.context} positions; lower --max-length or --max-new-tokens"
+            )
+
+    def logits_of(self, states: Tensor) -> Tensor:
+        """(N, V) logits of (N, d) hidden states."""
+        head = self.model.get_output_embeddings()
+        return head(states)
+
+    def token_logprobs(self, rows: Rows, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Log-probability of every completion token.
+
+        Args:
+            rows: prompts and completions; prompt tokens are conditioned on and never scored.
+            temperature: logits are divided by it, as in sampling. Positive.
+
+        Returns:
+            (B, T) log-probabilities in nats, exactly 0 on padding, and the (B, T) boolean mask.
+            Logits exist only at completion tokens and only a chunk at a time.
+        """
+        if self._split:
+            states = completion_states(self.backbone, rows)
+            flat = self._score(states, temperature)
+            mask = states.mask
+        else:
+            flat, mask = self._score_through_model(rows, temperature)
+        out = torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device)
+        return out.masked_scatter(mask, flat), mask
+
+    def sequence_logprobs(self, rows: Rows, *, temperature: float = 1.0) -> Tensor:
+        """(B,) log-probability of each whole completion in nats: the sum over its tokens."""
+        return self.token_logprobs(rows, temperature=temperature)[0].sum(dim=1)
+
+    def _score(self, states: States, temperature: float) -> Tensor:
+        hidden, targets = states.before, states.tokens[states.mask]
+        size = max(1, _LOGITS_AT_ONCE // self.model.config.get_text_config().vocab_size)
+        if len(hidden) <= size:
+            return _pick(self.logits_of(hidden), targets, temperature)
+
+        def chunk(part: Tensor, target: Tensor) -> Tensor:
+            return _pick(self.logits_of(part), target, temperature)
+
+        pieces: list[Tensor] = []
+        for part, target in zip(hidden.split(size), targets.split(size), strict=True):
+            if torch.is_grad_enabled():
+                # Recomputed in the backward pass: only one chunk of logits is ever alive.
+                pieces.append(_tensor(checkpoint(chunk, part, target, use_reentrant=False)))
+            else:
+                pieces.append(chunk(part, target))
+        return torch.cat(pieces)
+
+    def _score_through_model(self, rows: Rows, temperature: float) -> tuple[Tensor, Tensor]:
+        # For models that scale or cap their logits after the head: through their own forward.
+        full = [(*p, *c) for p, c in zip(rows.prompts, rows.completions, strict=True)]
+        ids, _ = pad_right(full, self.device)
+        first = min(map(len, rows.prompts)) - 1
+        logits = self.model(
+            input_ids=ids, use_cache=False, logits_to_keep=ids.shape[1] - first
+        ).logits
+        targets, mask = pad_right(rows.completions, self.device)
+        start = torch.tensor([len(p) for p in rows.prompts], device=self.device) - 1 - first
+        index = start[:, None] + torch.arange(mask.shape[1], device=self.device)[None]
+        row = torch.arange(len(rows), device=self.device)[:, None].expand_as(index)
+        return _pick(logits[row[mask], index[mask]], targets[mask], temperature), mask
+
+    def next_logits(self, ids: Tensor, **cache: object) -> Tensor:
+        """(B, V) logits after the last column of `ids`; keyword arguments go to the model."""
+        if self._split:
+            states = self.backbone(input_ids=ids, use_cache=True, **cache).last_hidden_state
+            return self.logits_of(states[:, -1])
+        return self.model(input_ids=ids, use_cache=True, logits_to_keep=1, **cache).logits[:, -1]
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint that `AutoModelForCausalLM.from_pretrained` loads."""
+        self.model.save_pretrained(folder)
+
+
+def _tensor(value: object) -> Tensor:
+    assert isinstance(value, Tensor)
+    return value
+
+
+def _pick(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return torch.log_softmax(wide / temperature, dim=-1).gather(1, targets[:, None])[:, 0]
+
+
+@torch.no_grad()
+def _head_is_last(model: PreTrainedModel) -> bool:
+    """Whether the logits are exactly the output embedding of the backbone's last state."""
+    head = model.get_output_embeddings()
+    if head is None:
+        return False
+    ids = torch.arange(3, device=next(model.parameters()).device)[None]
+    whole = model(input_ids=ids, use_cache=False).logits
+    split = head(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+    return bool(torch.allclose(whole.float(), split.float(), rtol=1e-5, atol=1e-5))
+
+
+def load_policy(
+    folder: str | Path, *, eos_id: int, dtype: torch.dtype, device: torch.device
+) -> Policy:
+    """The policy in a checkpoint folder.
+
+    Raises:
+        ModelError: when the folder is absent or holds no causal language model.
+    """
+    path = Path(folder)
+    if not (path / "config.json").is_file():
+        raise ModelError(
+            f"--model {folder}: expected a folder with config.json and weights; found "
+            + ("no config.json in it" if path.is_dir() else "no such folder")
+        )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"--model {folder}: not a causal language model: {reason}") from error
+    return Policy(model.to(device), eos_id)

@@ -1,0 +1,153 @@
+"""Hidden states of completions under a transformer backbone, with the prompt encoded once.
+
+A prompt that several completions share is run through the backbone once and its key-value cache
+is handed to each of them. That is the same arithmetic as encoding every row in full, so it is
+used whenever it saves enough tokens to pay for the second call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from allroads.errors import ModelError
+from allroads.types import Tokens
+
+PAD = 0
+"""Any id serves: padding is always masked, and masks never derive from ids."""
+
+_WORTH_SHARING = 0.25
+"""Share of the tokens that must be saved before a prompt is encoded apart."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Completions of prompts, one row each."""
+
+    prompts: Sequence[Tokens]
+    completions: Sequence[Tokens]
+
+    def __post_init__(self) -> None:
+        if len(self.prompts) != len(self.completions):
+            raise ValueError(
+                f"{len(self.prompts)} prompts for {len(self.completions)} completions"
+            )
+        for prompt, completion in zip(self.prompts, self.completions, strict=True):
+            if not prompt or not completion:
+                raise ModelError(
+                    "a prompt and a completion need at least one token each; "
+                    f"found {len(prompt)} and {len(completion)}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all rows, prompts counted in every row."""
+        return sum(map(len, self.prompts)) + sum(map(len, self.completions))
+
+
+@dataclass(frozen=True)
+class States:
+    """Hidden states around the completions of B rows whose longest completion has T tokens.
+
+    `hidden` is (B, T + 1, d): entry t is the state that predicts completion token t, and entry
+    t + 1 the state that has read it. `tokens` and `mask` are (B, T).
+    """
+
+    hidden: Tensor
+    tokens: Tensor
+    mask: Tensor
+
+    @property
+    def before(self) -> Tensor:
+        """(N, d): the states that predict the N completion tokens, row after row."""
+        return self.hidden[:, :-1][self.mask]
+
+    @property
+    def after(self) -> Tensor:
+        """(B, T, d): the states that have read each completion token."""
+        return self.hidden[:, 1:]
+
+
+def pad_right(sequences: Sequence[Tokens], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(B, T) ids and their boolean mask, the tokens on the left."""
+    longest = max(map(len, sequences))
+    ids = torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in sequences])
+    lengths = torch.tensor([len(row) for row in sequences])
+    mask = torch.arange(longest)[None] < lengths[:, None]
+    return ids.to(device), mask.to(device)
+
+
+def pad_left(sequences: Sequence[Tokens], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(B, T) ids and their boolean mask, the tokens on the right."""
+    longest = max(map(len, sequences))
+    ids = torch.tensor([[*[PAD] * (longest - len(row)), *row] for row in sequences])
+    lengths = torch.tensor([len(row) for row in sequences])
+    mask = torch.arange(longest)[None] >= longest - lengths[:, None]
+    return ids.to(device), mask.to(device)
+
+
+def positions_of(mask: Tensor) -> Tensor:
+    """Position ids that count real tokens only, (B, T), 0 on padding."""
+    return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+
+
+def completion_states(backbone: nn.Module, rows: Rows) -> States:
+    """Run the backbone over all rows; see `States` for what comes back.
+
+    Independent of padding side, pad length and batch mates up to rounding.
+    """
+    device = next(backbone.parameters()).device
+    unique = list(dict.fromkeys(rows.prompts))
+    apart = sum(map(len, unique)) + sum(map(len, rows.completions))
+    if len(unique) < len(rows) and apart <= (1 - _WORTH_SHARING) * rows.tokens:
+        hidden = _shared(backbone, unique, rows, device)
+    else:
+        hidden = _in_full(backbone, rows, device)
+    tokens, mask = pad_right(rows.completions, device)
+    return States(hidden, tokens, mask)
+
+
+def _in_full(backbone: nn.Module, rows: Rows, device: torch.device) -> Tensor:
+    full = [(*p, *c) for p, c in zip(rows.prompts, rows.completions, strict=True)]
+    ids, mask = pad_right(full, device)
+    # Right padding needs no mask under causal attention: no real token can see it.
+    hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state
+    longest = max(map(len, rows.completions))
+    start = torch.tensor([len(p) for p in rows.prompts], device=device) - 1
+    index = start[:, None] + torch.arange(longest + 1, device=device)[None]
+    index = index.clamp(max=ids.shape[1] - 1)
+    return hidden[torch.arange(len(rows), device=device)[:, None], index]
+
+
+def _shared(
+    backbone: nn.Module, unique: list[Tokens], rows: Rows, device: torch.device
+) -> Tensor:
+    ids, mask = pad_left(unique, device)
+    cache = DynamicCache()
+    first = backbone(
+        input_ids=ids,
+        attention_mask=mask.long(),
+        position_ids=positions_of(mask),
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state[:, -1]
+    where = {prompt: i for i, prompt in enumerate(unique)}
+    pick = torch.tensor([where[p] for p in rows.prompts], device=device)
+    cache.batch_select_indices(pick)
+    tokens, token_mask = pad_right(rows.completions, device)
+    whole_mask = torch.cat([mask[pick], token_mask], dim=1)
+    rest = backbone(
+        input_ids=tokens,
+        attention_mask=whole_mask.long(),
+        position_ids=positions_of(whole_mask)[:, mask.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    return torch.cat([first[pick][:, None], rest], dim=1)

@@ -1,0 +1,5 @@
+"""Records -> one HTML page. Rebuilt from files on a laptop: nothing here imports torch."""
+
+from allroads.report.page import render, write
+
+__all__ = ["render", "write"]

@@ -1,0 +1,141 @@
+"""Where a stage stands, written so that any kill at any moment resumes to the same weights.
+
+A checkpoint holds the trained weights, the optimiser's moments, the position, the cost so far and,
+inside a round, that round's units with their scores and behaviour log-probabilities. Randomness
+needs no state: it is a function of the position.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from allroads import files
+from allroads.records import Cost
+from allroads.roads.sources import Round, Unit
+
+
+@dataclass
+class Position:
+    """How far a stage has come; counted in finished rounds and optimiser steps."""
+
+    round: int = 0
+    step_in_round: int = 0
+    step: int = 0
+
+
+@dataclass
+class State:
+    """Everything that a stage changes while it trains."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    position: Position = field(default_factory=Position)
+    material: Round | None = None
+    cost: Cost = field(default_factory=Cost)
+
+
+def weights(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a model, tied ones once."""
+    out: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in seen or tensor.numel() == 0:
+            seen.add(tensor.data_ptr())
+            out[name] = tensor.detach().cpu().contiguous()
+    return out
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Put the weights of a file that `weights` wrote into a model of the same shape."""
+    saved = load_file(path)
+    own = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in saved.items():
+            own[name].copy_(tensor)
+
+
+def save(state: State, folder: Path) -> None:
+    """Write a checkpoint beside the last one, then let it take its place."""
+    name = f"step-{state.position.step}-round-{state.position.round}"
+
+    def fill(path: Path) -> None:
+        save_file(weights(state.model), path / "model.safetensors")
+        save_file(_moments(state.optimiser), path / "optimiser.safetensors")
+        files.write_json(
+            path / "state.json",
+            {
+                "position": asdict(state.position),
+                "cost": state.cost.model_dump(),
+                "material": None if state.material is None else _plain(state.material),
+            },
+        )
+
+    files.write_folder(folder / name, fill)
+    files.write_text(folder / "latest", name)
+    for old in folder.glob("step-*"):
+        if old.name != name:
+            shutil.rmtree(old)
+
+
+def restore(state: State, folder: Path) -> bool:
+    """Bring `state` to the last checkpoint; False when there is none."""
+    pointer = folder / "latest"
+    if not pointer.is_file():
+        return False
+    path = folder / pointer.read_text()
+    load_weights(state.model, path / "model.safetensors")
+    _load_moments(state.optimiser, load_file(path / "optimiser.safetensors"))
+    saved = files.read_json(path / "state.json")
+    state.position = Position(**saved["position"])
+    state.cost = Cost(**saved["cost"])
+    state.material = None if saved["material"] is None else _round(saved["material"])
+    return True
+
+
+def _moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    flat = optimiser.state_dict()["state"]
+    return {
+        f"{index}.{key}": value.detach().cpu().contiguous()
+        for index, moments in flat.items()
+        for key, value in moments.items()
+    }
+
+
+def _load_moments(optimiser: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in saved.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+
+
+def _plain(material: Round) -> dict[str, object]:
+    return {
+        "units": [asdict(unit) for unit in material.units],
+        "slots": material.slots,
+        "facts": material.facts,
+    }
+
+
+def _round(plain: dict) -> Round:
+    def floats(value: list[float] | None) -> tuple[float, ...] | None:
+        return None if value is None else tuple(value)
+
+    units = tuple(
+        Unit(
+            slot=u["slot"],
+            prompt=tuple(u["prompt"]),
+            completions=tuple(map(tuple, u["completions"])),
+            reference=floats(u["reference"]),
+            behaviour=floats(u["behaviour"]),
+            advantage=floats(u["advantage"]),
+        )
+        for u in plain["units"]
+    )
+    return Round(units, plain["slots"], plain["facts"])

@@ -1,0 +1,298 @@
+"""A road is a list of stages; a stage is four choices and a schedule.
+
+source (who writes the completions) x labeller (who says how good they are) x pick (which of them
+reach the loss) x objective (what turns them into a gradient). A combination is legal when what
+the pick yields is what the loss takes; anything else is refused with that sentence.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from allroads.errors import ConfigError, nearest
+from allroads.roads.losses import LOSSES
+
+SELF = "self"
+DATA = "data"
+BASE = "base"
+VERIFIER = "verifier"
+DEMONSTRATIONS = "demonstrations"
+PAIRS = "pairs"
+
+PickName = Literal["as-given", "winners", "two", "best-worst", "group"]
+Score = Literal["log-prob", "implicit", "head-last", "head-mean", "head-sum"]
+Unit = Literal["single", "pair", "group"]
+
+
+class Choice(BaseModel):
+    """A frozen choice; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Choice):
+    """Who writes the completions."""
+
+    who: str
+    """'demonstrations', 'pairs', 'self' (the policy in training) or the name of a stage."""
+    per_prompt: int | None = 1
+    """Completions per prompt; None: to be given (the N that a comparison varies)."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Sampling temperature; log-probabilities are taken at the run's one temperature."""
+    refresh: Literal["once", "round", "update"] = "once"
+    """Fresh samples once for all prompts, every round of several updates, or every update."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a policy writes, rather than the data."""
+        return self.who not in (DEMONSTRATIONS, PAIRS)
+
+
+class Objective(Choice):
+    """What turns completions into a gradient: a loss on a scored quantity."""
+
+    loss: str
+    """A name of `losses.LOSSES`, or 'none': the stage trains nothing (best-of-N)."""
+    score: Score = "log-prob"
+    """log-prob of the policy, implicit reward beta*log(pi/pi_ref), or a scalar head and where it
+    reads: the last token, the mean or the sum over completion tokens."""
+    reference: str | None = None
+    """A stage, 'start' (what this stage starts from) or None (reference-free)."""
+    beta: float | None = None
+    """Price of one nat of divergence, in reward units; None: to be given."""
+
+    @property
+    def uses_beta(self) -> bool:
+        """Whether a beta means anything here."""
+        return self.score == "implicit" or self.loss == "rloo"
+
+
+class Schedule(Choice):
+    """How long and how fast a stage learns."""
+
+    learning_rate: float = Field(default=1e-3, ge=0)
+    batch_size: int = Field(default=64, ge=1)
+    """Units (completions, pairs, groups) per optimiser step."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over the data, or over each batch of samples."""
+    rounds: int = Field(default=1, ge=1)
+    """Batches of fresh samples; with refresh 'update' this is the number of updates."""
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    """Share of the steps over which the learning rate rises from 0."""
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+
+
+class Stage(Choice):
+    """One stage of a road."""
+
+    name: str
+    start: str = BASE
+    """'base' or the stage whose weights this one starts from."""
+    source: Source
+    labeller: str = "none"
+    """'none', 'data', 'verifier', or the stage used as reward model."""
+    pick: PickName = "as-given"
+    objective: Objective
+    schedule: Schedule = Schedule()
+
+    @property
+    def trains(self) -> bool:
+        """False for best-of-N, whose artefact is (policy, labeller, N)."""
+        return self.objective.loss != "none"
+
+    @property
+    def makes(self) -> Literal["policy", "reward model"]:
+        """What the stage leaves behind."""
+        return "reward model" if self.objective.score.startswith("head-") else "policy"
+
+    @property
+    def yields(self) -> Unit:
+        """What the pick hands to the loss.
+
+        Raises:
+            ConfigError: when the pick cannot be made from this source.
+        """
+        what = "sampled completions" if self.source.sampled else self.source.who
+        table: dict[tuple[str, PickName], Unit] = {
+            (DEMONSTRATIONS, "as-given"): "single",
+            (PAIRS, "as-given"): "pair",
+            (PAIRS, "winners"): "single",
+            ("sampled completions", "winners"): "single",
+            ("sampled completions", "two"): "pair",
+            ("sampled completions", "best-worst"): "pair",
+            ("sampled completions", "group"): "group",
+        }
+        if (what, self.pick) not in table:
+            possible = sorted(pick for source, pick in table if source == what)
+            raise ConfigError(
+                f"stage {self.name!r}: pick {self.pick!r} cannot be made from {what}; "
+                f"possible: {', '.join(possible)}"
+            )
+        return table[what, self.pick]
+
+    @model_validator(mode="after")
+    def _legal(self) -> Stage:
+        self._check_objective()
+        self._check_labeller()
+        return self
+
+    def _check_objective(self) -> None:
+        objective = self.objective
+        if objective.loss == "none":
+            if not self.source.sampled or self.pick != "winners":
+                raise ConfigError(
+                    f"stage {self.name!r}: loss 'none' is best-of-N: it needs a policy as source "
+                    f"and pick 'winners', found source {self.source.who!r}, pick {self.pick!r}"
+                )
+            return
+        if objective.loss not in LOSSES:
+            raise ConfigError(
+                f"stage {self.name!r}: loss {objective.loss!r} is unknown: "
+                + nearest(objective.loss, [*LOSSES, "none"])
+            )
+        loss = LOSSES[objective.loss]
+        if self.yields != loss.takes:
+            raise ConfigError(
+                f"stage {self.name!r}: pick {self.pick!r} yields a {self.yields}, but loss "
+                f"{loss.name!r} takes a {loss.takes}"
+            )
+        if objective.score not in loss.scores:
+            raise ConfigError(
+                f"stage {self.name!r}: loss {loss.name!r} works on {' or '.join(loss.scores)}, "
+                f"found score {objective.score!r}"
+            )
+        if loss.needs_reference and objective.reference is None:
+            raise ConfigError(f"stage {self.name!r}: loss {loss.name!r} needs a reference")
+        if self.makes == "reward model" and self.source.who == SELF:
+            raise ConfigError(
+                f"stage {self.name!r}: a reward model writes no completions; source cannot be "
+                "'self', name a policy stage"
+            )
+        if objective.beta is not None and objective.beta <= 0 and objective.score == "implicit":
+            raise ConfigError(f"stage {self.name!r}: beta must be positive, got {objective.beta}")
+
+    def _check_labeller(self) -> None:
+        if self.source.sampled:
+            if self.labeller in ("none", DATA):
+                raise ConfigError(
+                    f"stage {self.name!r}: sampled completions need a labeller (a reward-model "
+                    f"stage or 'verifier'), found {self.labeller!r}"
+                )
+            need = {"two": 2, "best-worst": 2, "group": 2, "winners": 1}[self.pick]
+            if self.source.per_prompt is not None and self.source.per_prompt < need:
+                raise ConfigError(
+                    f"stage {self.name!r}: pick {self.pick!r} needs at least {need} completions "
+                    f"per prompt, found {self.source.per_prompt}"
+                )
+        elif self.labeller != (DATA if self.source.who == PAIRS else "none"):
+            wanted = DATA if self.source.who == PAIRS else "none"
+            raise ConfigError(
+                f"stage {self.name!r}: source {self.source.who!r} is labelled by {wanted!r}, "
+                f"found {self.labeller!r}"
+            )
+
+    def needs(self) -> set[str]:
+        """Names of the stages that must be finished before this one."""
+        names = {self.start, self.source.who, self.labeller, self.objective.reference or BASE}
+        fixed = {BASE, SELF, DATA, VERIFIER, "none", "start", DEMONSTRATIONS, PAIRS}
+        return names - fixed
+
+
+class Road(Choice):
+    """A named list of stages; the last one is what the road is for."""
+
+    name: str
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    summary: str = ""
+    source: str = ""
+    """Citation."""
+
+    @model_validator(mode="after")
+    def _connected(self) -> Road:
+        known: dict[str, Stage] = {}
+        for stage in self.stages:
+            if stage.name in known:
+                raise ConfigError(f"road {self.name!r}: two stages are called {stage.name!r}")
+            for other in sorted(stage.needs()):
+                if other not in known:
+                    raise ConfigError(
+                        f"road {self.name!r}: stage {stage.name!r} needs {other!r}, which is no "
+                        f"earlier stage: {nearest(other, known or [BASE])}"
+                    )
+            for role, name in (("starts from", stage.start), ("samples from", stage.source.who)):
+                if name in known and known[name].makes != "policy":
+                    raise ConfigError(
+                        f"road {self.name!r}: stage {stage.name!r} {role} {name!r}, which is a "
+                        "reward model, not a policy"
+                    )
+            if stage.start in known and not known[stage.start].trains:
+                raise ConfigError(
+                    f"road {self.name!r}: stage {stage.name!r} starts from {stage.start!r}, "
+                    "which is best-of-N and has no weights of its own"
+                )
+            known[stage.name] = stage
+        return self
+
+    @property
+    def last(self) -> Stage:
+        """The stage that the road is for."""
+        return self.stages[-1]
+
+    @property
+    def knob(self) -> Literal["beta", "N", ""]:
+        """What a comparison varies: whatever the stages leave to be given."""
+        if self.last.source.sampled and self.last.source.per_prompt is None:
+            return "N"
+        open_beta = any(s.objective.uses_beta and s.objective.beta is None for s in self.stages)
+        return "beta" if open_beta else ""
+
+    def at(self, value: float | None) -> Road:
+        """The same road with its knob set."""
+        if self.knob == "":
+            return self
+        if value is None:
+            raise ConfigError(f"road {self.name!r} needs a value for {self.knob}")
+        return self.model_copy(
+            update={"stages": tuple(_set(stage, self.knob, value) for stage in self.stages)}
+        )
+
+
+def _set(stage: Stage, knob: str, value: float) -> Stage:
+    if knob == "N" and stage.source.per_prompt is None:
+        source = stage.source.model_copy(update={"per_prompt": int(value)})
+        return stage.model_copy(update={"source": source})
+    if knob == "beta" and stage.objective.uses_beta and stage.objective.beta is None:
+        objective = stage.objective.model_copy(update={"beta": value})
+        return stage.model_copy(update={"objective": objective})
+    return stage
+
+
+def differences(a: Road, b: Road) -> list[tuple[str, str, str]]:
+    """(field, in a, in b) for every field in which two roads' stages differ.
+
+    Stages are matched by name, and the last stages with each other.
+    """
+    left, right = _fields(a), _fields(b)
+    return [
+        (key, left.get(key, "-"), right.get(key, "-"))
+        for key in dict.fromkeys([*left, *right])
+        if left.get(key) != right.get(key)
+    ]
+
+
+def _fields(road: Road) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for stage in road.stages:
+        label = "last" if stage is road.last else stage.name
+        dump = stage.model_dump(exclude={"name"})
+        for key, value in dump.items():
+            if isinstance(value, dict):
+                out |= {f"{label}.{key}.{k}": str(v) for k, v in value.items()}
+            else:
+                out[f"{label}.{key}"] = str(value)
+    return out

@@ -1,0 +1,170 @@
+"""Sampling with a key-value cache: every prompt is encoded once, finished rows leave the batch.
+
+Each completion has its own stream of uniform numbers, addressed by seed, prompt and copy, so the
+batch size and the order of the prompts change no sample (up to rounding of the logits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from allroads.models.policy import Policy
+from allroads.models.states import pad_left, positions_of
+from allroads.seeding import child
+from allroads.types import Completion, Prompt
+
+_COMPACT_BELOW = 0.75
+"""Finished rows are removed once fewer than this share of the batch is still running."""
+
+
+@torch.no_grad()
+def sample(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    *,
+    per_prompt: int,
+    temperature: float,
+    max_new_tokens: int,
+    seed: tuple[int, str],
+    batch_size: int = 256,
+    tick: Callable[[], None] | None = None,
+) -> list[list[Completion]]:
+    """Draw completions.
+
+    Args:
+        policy: who writes them.
+        prompts: whom to answer; a prompt that occurs twice gets the same samples twice.
+        per_prompt: completions per prompt.
+        temperature: logits are divided by it; 0 takes the most likely token each time.
+        max_new_tokens: length limit, end-of-sequence included.
+        seed: root seed and address of this draw.
+        batch_size: completions decoded together.
+        tick: called after each batch.
+
+    Returns:
+        One list of `per_prompt` completions for each prompt, in the order given. Their `logprob`
+        is at the sampling temperature (at temperature 1 where sampling is greedy).
+    """
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i].tokens), i))
+    out: list[list[Completion]] = [[] for _ in prompts]
+    step = max(1, batch_size // per_prompt)
+    for begin in range(0, len(order), step):
+        chosen = order[begin : begin + step]
+        batch = [prompts[i] for i in chosen]
+        for i, group in zip(
+            chosen,
+            _batch(policy, batch, per_prompt, temperature, max_new_tokens, seed),
+            strict=True,
+        ):
+            out[i] = group
+        if tick is not None:
+            tick()
+    return out
+
+
+def _uniforms(
+    prompts: Sequence[Prompt], per_prompt: int, length: int, seed: tuple[int, str]
+) -> Tensor:
+    rows = [
+        child(seed[0], seed[1], prompt.prompt_id, copy).random(length)
+        for prompt in prompts
+        for copy in range(per_prompt)
+    ]
+    return torch.from_numpy(np.stack(rows))
+
+
+def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    wide = logits.double()
+    logprobs = torch.log_softmax(wide if temperature == 0 else wide / temperature, dim=-1)
+    if temperature == 0:
+        tokens = logprobs.argmax(dim=-1)
+    else:
+        cumulative = logprobs.exp().cumsum(dim=-1)
+        # Scaled by the last entry, so that rounding never leaves a gap above it.
+        target = uniform[:, None] * cumulative[:, -1:]
+        tokens = torch.searchsorted(cumulative, target, right=True)[:, 0]
+        tokens = tokens.clamp(max=logits.shape[-1] - 1)
+    return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
+
+
+def _batch(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    per_prompt: int,
+    temperature: float,
+    max_new_tokens: int,
+    seed: tuple[int, str],
+) -> list[list[Completion]]:
+    device = policy.device
+    policy.check_fits(max(len(p.tokens) for p in prompts), max_new_tokens)
+    ids, mask = pad_left([p.tokens for p in prompts], device)
+    padded = not bool(mask.all())
+    cache = DynamicCache()
+    logits = policy.next_logits(
+        ids,
+        past_key_values=cache,
+        **(dict(attention_mask=mask.long(), position_ids=positions_of(mask)) if padded else {}),
+    )
+    rows = len(prompts) * per_prompt
+    spread = torch.arange(len(prompts), device=device).repeat_interleave(per_prompt)
+    if per_prompt > 1:
+        cache.batch_select_indices(spread)
+        logits, mask = logits[spread], mask[spread]
+    uniforms = _uniforms(prompts, per_prompt, max_new_tokens, seed).to(device)
+    tokens_out = torch.full((rows, max_new_tokens), policy.eos_id, device=device)
+    lengths = torch.zeros(rows, dtype=torch.long, device=device)
+    finished = torch.zeros(rows, dtype=torch.bool, device=device)
+    total = torch.zeros(rows, dtype=torch.float64, device=device)
+    alive = torch.arange(rows, device=device)
+    for step in range(max_new_tokens):
+        token, logprob = _choose(logits, uniforms[alive, step], temperature)
+        running = ~finished[alive]
+        now = alive[running]
+        tokens_out[now, step] = token[running]
+        total[now] += logprob[running]
+        lengths[now] += 1
+        finished[now] = token[running] == policy.eos_id
+        left = ~finished[alive]
+        count = int(left.sum())
+        if count == 0 or step + 1 == max_new_tokens:
+            break
+        if count < _COMPACT_BELOW * len(alive):
+            keep = left.nonzero()[:, 0]
+            cache.batch_select_indices(keep)
+            alive, token, mask = alive[keep], token[keep], mask[keep]
+        if padded:
+            one = torch.ones(len(alive), 1, dtype=torch.bool, device=device)
+            mask = torch.cat([mask, one], dim=1)
+            extra = dict(attention_mask=mask.long(), position_ids=positions_of(mask)[:, -1:])
+        else:
+            extra = {}
+        logits = policy.next_logits(token[:, None], past_key_values=cache, **extra)
+    return _collect(prompts, per_prompt, tokens_out, lengths, finished, total)
+
+
+def _collect(
+    prompts: Sequence[Prompt],
+    per_prompt: int,
+    tokens: Tensor,
+    lengths: Tensor,
+    finished: Tensor,
+    total: Tensor,
+) -> list[list[Completion]]:
+    rows = tokens.tolist()
+    flat = [
+        Completion(
+            prompt=prompts[i // per_prompt],
+            tokens=tuple(rows[i][:length]),
+            logprob=logprob,
+            finished=done,
+        )
+        for i, (length, done, logprob) in enumerate(
+            zip(lengths.tolist(), finished.tolist(), total.tolist(), strict=True)
+        )
+    ]
+    return [flat[i : i + per_prompt] for i in range(0, len(flat), per_prompt)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -33,12 +33,18 @@ def byte_tokenizer(
     merges: Sequence[tuple[str, str]] = (),
     opening: str | None = None,
     closing: str = "",
+    prepend: str = "",
     template: str | None = None,
     **named: str,
 ) -> PreTrainedTokenizerFast:
-    """Bytes, then merges, then specials. `opening` and `closing` are what encoding adds itself."""
+    """Bytes, then merges, then specials. `opening` and `closing` are what encoding adds itself.
+
+    `prepend` is put before every text, as Llama's tokenizer puts a space.
+    """
     pieces = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *("".join(pair) for pair in merges)]
     inner = Tokenizer(models.BPE(vocab={p: i for i, p in enumerate(pieces)}, merges=list(merges)))
+    if prepend:
+        inner.normalizer = normalizers.Prepend(prepend)
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     inner.decoder = decoders.ByteLevel()
     inner.add_special_tokens(list(specials))

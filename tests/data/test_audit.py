@@ -38,10 +38,11 @@ def test_duplicates_and_contradictions_are_counted_within_a_prompt() -> None:
     found = audit(train=[
         pair("p", a, b),
         pair("p", a, b),  # repeats
+        pair("p", a, b),  # repeats
         pair("p", b, a),  # contradicts
         pair("q", b, a, 8),  # another prompt
     ])  # fmt: skip
-    assert (found.duplicate_prompts, found.duplicate_pairs, found.contradictions) == (2, 1, 1)
+    assert (found.duplicate_prompts, found.duplicate_pairs, found.contradictions) == (3, 2, 1)
     assert any("1 pairs contradict" in line for line in found.warnings())
 
 
@@ -95,6 +96,8 @@ def test_length_bias_leaves_ties_out_and_warns_only_when_sure() -> None:
     )
     assert (biased.longer_chosen, biased.unequal_pairs) == (9, 9)
     assert any("longer answer is chosen in 100 %" in line for line in biased.warnings())
+    terse = audit(train=[pair(str(i), short, long, i) for i in range(9)])
+    assert any("longer answer is chosen in 0 %" in line for line in terse.warnings())
     even = audit(train=[pair("a", long, short), pair("b", short, long)])
     assert (even.longer_chosen, even.unequal_pairs) == (1, 2)
     assert not any("longer answer" in line for line in even.warnings())
@@ -107,13 +110,13 @@ def test_wilson_against_the_worked_textbook_case() -> None:
 
 
 def test_lengths_and_cut_completions() -> None:
-    rows = [pair(str(i), (1,) * i + (EOS,), (1, 1)) for i in range(1, 11)]
+    rows = [pair(str(i), (1,) * i + (EOS,), (1, 1 if i <= 4 else EOS)) for i in range(1, 11)]
     found = audit(train=rows)
     chosen = dict(found.lengths)["chosen"]
     # Chosen lengths 2..11: the middle is 6.5; 90 % of the way from the 1st to the 10th is 10.1.
     assert (chosen.median, chosen.p90, chosen.longest) == (6.5, pytest.approx(10.1), 11)
-    assert found.cut_completions == 10
-    assert any("50 % of the completions were cut" in line for line in found.warnings())
+    assert found.cut_completions == 4
+    assert any("20 % of the completions were cut" in line for line in found.warnings())
 
 
 def test_too_long_rows_lead_to_a_sentence_with_what_to_do() -> None:

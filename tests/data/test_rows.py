@@ -69,6 +69,13 @@ PAIRS = {
         {"chosen": "\n\nHuman: q\n\nAssistant: yes", "rejected": "\n\nHuman: q\n\nAssistant: you"},
         "\n\nHuman: q\n\nAssistant:", " yes", " you",
     ),
+    "implicit, dialogue of two turns": (
+        {
+            "chosen": "\n\nHuman: q\n\nAssistant: a\n\nHuman: r\n\nAssistant: yes",
+            "rejected": "\n\nHuman: q\n\nAssistant: a\n\nHuman: r\n\nAssistant: no",
+        },
+        "\n\nHuman: q\n\nAssistant: a\n\nHuman: r\n\nAssistant:", " yes", " no",
+    ),
     # The answers begin alike ("I th"): the prompt still ends with the turn.
     "implicit, dialogue, answers begin alike": (
         {

@@ -88,6 +88,14 @@ def test_a_merge_across_the_boundary_leaves_the_prompt_alone() -> None:
     assert tokeniser.completion("x\n", "\ny") == (*newline, *ids(MERGED, "y"), tokeniser.eos_id)
 
 
+def test_a_continuation_is_not_a_text_of_its_own_even_across_a_merge() -> None:
+    tokenizer = byte_tokenizer(merges=[("a", "b")], prepend="_")
+    tokeniser = Tokeniser(tokenizer, max_length=64)
+    assert spell(tokenizer, tokeniser.prompt("xa")) == "_xa"
+    assert spell(tokenizer, tokeniser.completion("xa", "cy")) == "cy</s>"
+    assert spell(tokenizer, tokeniser.completion("xa", "by")) == "by</s>"
+
+
 def test_a_continuation_gets_no_space_that_only_a_text_of_its_own_has() -> None:
     if not HAS_SHARED:
         pytest.skip(WHY_SKIPPED)
@@ -179,9 +187,9 @@ def test_a_cut_prompt_keeps_bos_and_its_end_and_begins_behind_a_newline() -> Non
 
 
 def test_a_cut_prompt_begins_with_a_whole_character() -> None:
-    # Six bytes may stay; "é" is two, and half of the one before "é2" would be broken text.
+    # Six bytes may stay, and "é" is two: in the first text the cut would fall inside one.
     tokeniser = Tokeniser(PLAIN, max_length=12, over_long="truncate", max_prompt=6)
-    assert tokeniser.decode(tokeniser.prompt("0é1é2é")) == "1é2é"
+    assert tokeniser.decode(tokeniser.prompt("0é1é23")) == "1é23"
     assert tokeniser.decode(tokeniser.prompt("01é1é2")) == "é1é2"
 
 

@@ -1,9 +1,19 @@
-"""The built-in base model: a small transformer with random weights, for built-in worlds."""
+"""The built-in base model and tokenizer: a small transformer for built-in worlds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from allroads.models.policy import Policy
 from allroads.seeding import address
@@ -38,3 +48,11 @@ def small_transformer(
         torch.manual_seed(address(seed, "base-model"))
         model = GPT2LMHeadModel(config)
     return Policy(model, eos_id)
+
+
+def world_tokenizer(vocabulary: Sequence[str], eos_id: int) -> PreTrainedTokenizerBase:
+    """A word-level tokenizer for a world's vocabulary, so that its checkpoints are complete."""
+    words = Tokenizer(WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=None))
+    words.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
+    eos = vocabulary[eos_id]
+    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token=eos, pad_token=eos)

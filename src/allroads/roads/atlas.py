@@ -129,12 +129,14 @@ def atlas(start: str = "sft", recipe: Recipe | None = None) -> dict[str, Road]:
             name="reward-model",
             stages=(*first, reward_model),
             summary="the global reward model: a scalar head over the whole completion",
+            purpose="scorer",
             source="Bradley and Terry 1952",
         ),
         Road(
             name="local-rm",
             stages=(*first, local_rm),
             summary="the local reward model: a policy's own log-ratio, fitted like the global one",
+            purpose="scorer",
             source=ROADS_PAPER,
         ),
         Road(

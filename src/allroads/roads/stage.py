@@ -211,6 +211,8 @@ class Road(Choice):
     summary: str = ""
     source: str = ""
     """Citation."""
+    purpose: Literal["policy", "scorer"] = "policy"
+    """Whether the last stage is compared as a policy, or only judged as a reward model."""
 
     @model_validator(mode="after")
     def _connected(self) -> Road:

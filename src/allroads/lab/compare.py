@@ -1,0 +1,227 @@
+"""The main job: open a run folder, plan, run, and leave a report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from allroads import files, report
+from allroads.data.dataset import Dataset, build
+from allroads.data.tokenise import load_tokeniser
+from allroads.data.worlds import Routes, make_world
+from allroads.errors import DataError, ModelError
+from allroads.lab.config import WORLD_RECIPE, CompareConfig, build_config, recipe_for
+from allroads.lab.folder import read_manifest, write_manifest, write_summaries
+from allroads.lab.jobs import Plan, plan
+from allroads.lab.results import collect
+from allroads.lab.runner import Listener, locked, run_jobs
+from allroads.lab.settings import Settings
+from allroads.lab.workshop import resolve_device
+from allroads.models.builtin import small_transformer, world_tokenizer
+from allroads.models.policy import Policy, load_policy
+from allroads.records import Results
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A comparison that is ready to run: nothing has been trained yet."""
+
+    config: CompareConfig
+    settings: Settings
+    plan: Plan
+    dataset: Dataset | None
+    """None for worlds, whose data come into being as they run."""
+    policy: Policy
+    """The base model (of the first seed), for estimates."""
+
+
+def prepare(config: CompareConfig) -> Prepared:
+    """Resolve everything that the configuration leaves open; writes nothing.
+
+    Raises:
+        InputError: for data, a model or a combination that cannot be used.
+    """
+    resolve_device(config.device)
+    if config.world is not None:
+        world = make_world(config.world, **config.world_options)
+        return _prepare_world(config, world)
+    return _prepare_files(config)
+
+
+def _prepare_world(config: CompareConfig, world: Routes) -> Prepared:
+    policy = small_transformer(
+        vocabulary=len(world.vocabulary),
+        context=world.context,
+        eos_id=world.eos_id,
+        seed=config.seeds[0],
+    )
+    settings = Settings(
+        recipe=config.recipe or WORLD_RECIPE,
+        max_length=world.context,
+        max_new_tokens=world.max_new_tokens,
+        eos_id=world.eos_id,
+        vocabulary=len(world.vocabulary),
+        parameters=policy.parameters_count,
+        sample_batch=1024,
+        margin=config.margin or 0.02,
+        data_fingerprint=_hash([repr(world), config.sizes.model_dump()]),
+        model_fingerprint=_hash(policy.model.config.to_dict()),
+        data_label=f"the built-in world '{world.name}'",
+        model_label=f"built-in GPT-2, 2 layers of 64 ({policy.parameters_count:,} weights)",
+    )
+    return Prepared(config, settings, _plan(config, settings), None, policy)
+
+
+def _prepare_files(config: CompareConfig) -> Prepared:
+    assert config.model is not None
+    assert config.data is not None
+    device = resolve_device("cpu")
+    import torch
+
+    # The model is opened first: a wrong folder is the commoner slip, and the faster to find.
+    policy = load_policy(config.model, eos_id=-1, dtype=torch.float32, device=device)
+    max_length = config.max_length or min(policy.context, 512)
+    if max_length > policy.context:
+        raise ModelError(
+            f"--max-length {max_length}: the model has {policy.context} positions; give at most that"
+        )
+    tokeniser = load_tokeniser(config.model, max_length=max_length, over_long=config.over_long)
+    policy.eos_id = tokeniser.eos_id
+    dataset = build(
+        config.data,
+        config.demonstrations,
+        tokeniser,
+        on_bad_row=config.on_bad_row,
+        seed=config.split_seed,
+        max_pairs=config.max_pairs,
+    )
+    for split, least in (("train", 20), ("selection", 5), ("test", 10), ("grader", 10)):
+        if len(dataset.pairs[split]) < least:  # type: ignore[index]
+            raise DataError(
+                f"{config.data}: {len(dataset.pairs[split])} usable pairs fall into the split "  # type: ignore[index]
+                f"{split!r}, at least {least} are needed. Give more pairs, or look at the audit "
+                "(allroads data audit) for what was dropped"
+            )
+    chosen = [len(pair.chosen) for pair in dataset.pairs["train"]]
+    longest_prompt = max(len(p.tokens) for rows in dataset.prompts.values() for p in rows)
+    wanted = config.max_new_tokens or int(np.percentile(chosen, 95))
+    room = policy.context - longest_prompt
+    if config.max_new_tokens is not None and wanted > room:
+        raise ModelError(
+            f"--max-new-tokens {wanted}: the longest prompt leaves room for {room}; give less, or "
+            "lower --max-length"
+        )
+    width = policy.model.config.get_text_config().hidden_size
+    settings = Settings(
+        recipe=config.recipe or recipe_for(width),
+        max_length=max_length,
+        max_new_tokens=max(1, min(wanted, room)),
+        eos_id=tokeniser.eos_id,
+        vocabulary=policy.model.config.get_text_config().vocab_size,
+        parameters=policy.parameters_count,
+        sample_batch=max(8, config.token_budget * 2 // max_length),
+        margin=config.margin or 0.03,
+        data_fingerprint=dataset.fingerprint(),
+        model_fingerprint=_hash_folder(Path(config.model)),
+        data_label=Path(config.data).name,
+        model_label=f"{Path(config.model).name} ({policy.parameters_count:,} weights)",
+    )
+    return Prepared(config, settings, _plan(config, settings), dataset, policy)
+
+
+def _plan(config: CompareConfig, settings: Settings) -> Plan:
+    identity = _hash(
+        [
+            settings.data_fingerprint,
+            settings.model_fingerprint,
+            settings.max_new_tokens,
+            settings.eos_id,
+            config.temperature,
+            config.dtype,
+            config.token_budget,
+        ]
+    )
+    return plan(config, settings.recipe, identity)
+
+
+def compare(prepared: Prepared, folder: Path, listener: Listener, command: str) -> Results:
+    """Run a prepared comparison to its report; a finished or interrupted one is continued.
+
+    Args:
+        prepared: from `prepare`.
+        folder: the run folder; made if absent.
+        listener: told of progress.
+        command: how to run this again, for the report.
+
+    Raises:
+        RunFolderError: when the folder is in use, or belongs to another comparison.
+    """
+    config, settings = prepared.config, prepared.settings
+    with locked(folder):
+        device = str(resolve_device(config.device))
+        manifest = write_manifest(folder, config, settings, device, command)
+        _write_inputs(prepared, folder)
+        run_jobs(prepared.plan.jobs, folder, config, settings, listener)
+        results = collect(folder, config, settings, prepared.plan, manifest)
+        write_summaries(folder, prepared.plan, results)
+        report.write(results, folder / "report.html")
+    return results
+
+
+def rebuild(folder: Path) -> Results:
+    """Collect and render a finished run again from its files alone.
+
+    Raises:
+        RunFolderError: when the folder is no run, or its jobs are not finished.
+    """
+    manifest = read_manifest(folder)
+    config = build_config(manifest["config"], origin=str(folder / "manifest.json"))
+    settings = Settings.model_validate(manifest["settings"])
+    again = _plan(config, settings)
+    results = collect(folder, config, settings, again, manifest)
+    write_summaries(folder, again, results)
+    report.write(results, folder / "report.html")
+    return results
+
+
+def _write_inputs(prepared: Prepared, folder: Path) -> None:
+    tokenizer = folder / "tokenizer"
+    if prepared.dataset is not None:
+        path = folder / "data" / "dataset.json"
+        if not path.is_file():
+            files.write_text(path, prepared.dataset.to_json())
+    if tokenizer.is_dir():
+        return
+
+    def fill(path: Path) -> None:
+        if prepared.config.world is not None:
+            world = make_world(prepared.config.world, **prepared.config.world_options)
+            world_tokenizer(world.vocabulary, world.eos_id).save_pretrained(path)
+        else:
+            from transformers import AutoTokenizer
+
+            AutoTokenizer.from_pretrained(prepared.config.model).save_pretrained(path)
+
+    files.write_folder(tokenizer, fill)
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _hash_folder(folder: Path) -> str:
+    """Fingerprint of a model folder's weights, configuration and tokenizer."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".json", ".bin", ".model", ".jinja"):
+            digest.update(path.name.encode())
+            with path.open("rb") as file:
+                while block := file.read(1 << 22):
+                    digest.update(block)
+    return digest.hexdigest()

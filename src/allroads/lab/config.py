@@ -1,0 +1,194 @@
+"""What a user asks of a comparison: one frozen, complete value; flags and YAML fill its fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from allroads.errors import ConfigError, nearest
+from allroads.lab.prepare import WorldSizes
+from allroads.roads.atlas import Recipe
+from allroads.roads.stage import Choice, Road, Schedule
+
+WORLD_RECIPE = Recipe(
+    sft=Schedule(epochs=6, learning_rate=3e-3),
+    reward=Schedule(epochs=4, learning_rate=2e-3),
+    policy=Schedule(epochs=2, learning_rate=1e-3),
+    online=Schedule(rounds=80, learning_rate=1e-3),
+    reading="head-sum",
+)
+"""Schedules for the built-in transformer on a built-in world."""
+
+
+def recipe_for(width: int) -> Recipe:
+    """Schedules for a pretrained model of hidden size `width`.
+
+    Adam's learning rates fall with the width; the ratio between the kinds of stage is the one that
+    the literature uses (a policy stage is about a tenth of likelihood's).
+    """
+    scale = 2048 / width
+    return Recipe(
+        sft=Schedule(epochs=1, learning_rate=2e-5 * scale, batch_size=32),
+        reward=Schedule(epochs=1, learning_rate=1e-5 * scale, batch_size=32),
+        policy=Schedule(epochs=1, learning_rate=2.5e-6 * scale, batch_size=32),
+        online=Schedule(rounds=32, learning_rate=2.5e-6 * scale, batch_size=32),
+        reading="head-last",
+    )
+
+
+class CompareConfig(Choice):
+    """One comparison.
+
+    Exactly one of `data` and `world` is given; `model` goes with `data`.
+    """
+
+    data: str | None = None
+    """Preference pairs: JSONL (also .gz), Parquet, CSV, or a Hub dataset id."""
+    demonstrations: str | None = None
+    """Demonstrations in the same formats; without them `sft-chosen` is the start."""
+    model: str | None = None
+    """Folder of a causal language model with its tokenizer."""
+    world: str | None = None
+    """A built-in world, with its own small transformer."""
+    world_options: dict[str, float | int] = {}
+    sizes: WorldSizes = WorldSizes()
+
+    roads: tuple[str, ...] = ("sft", "dpo", "best-of-n", "online-dpo", "rloo")
+    """Named roads, or names defined in `custom`."""
+    custom: tuple[Road, ...] = ()
+    """Roads written down as stages."""
+    start: Literal["auto", "sft", "sft-chosen", "base"] = "auto"
+    """What every road descends from; auto: sft with demonstrations, else sft-chosen."""
+    policies: dict[str, str] = {}
+    """Already trained models that join the comparison: name -> folder."""
+    reward_model: str | None = None
+    """A trained reward model that takes the place of the stage 'reward-model'."""
+
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    betas: tuple[float, ...] = Field(default=(0.2, 0.7, 2.0), min_length=1)
+    ns: tuple[int, ...] = Field(default=(2, 4, 8), min_length=1)
+    """Best-of-N's N."""
+    recipe: Recipe | None = None
+    """Schedules; by default those of the world, or of the model's width."""
+    snapshots: int = Field(default=4, ge=1)
+    """Moments of a policy's training that are evaluated, the last included."""
+
+    max_length: int | None = Field(default=None, ge=8)
+    """Tokens of prompt and completion together; by default the model's context, at most 512."""
+    over_long: Literal["drop", "truncate", "raise"] = "drop"
+    on_bad_row: Literal["drop", "raise"] = "drop"
+    max_pairs: int | None = Field(default=None, ge=1)
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """Length limit of samples; by default the 95th percentile of the chosen completions."""
+    split_seed: int = 0
+
+    eval_prompts: int = Field(default=400, ge=2)
+    """Held-out prompts that every policy answers (fewer where the data has fewer)."""
+    samples_per_prompt: int = Field(default=1, ge=1)
+    pool: int = Field(default=32, ge=2)
+    """Samples per prompt that best-of-N is estimated from; much larger than N."""
+    temperature: float = Field(default=1.0, gt=0)
+    """At which every log-probability is taken and every evaluation sample drawn."""
+    margin: float | None = Field(default=None, gt=0)
+    """A difference below this counts as none; default 0.02 of reward, 0.03 of win rate."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    threads: int = Field(default=1, ge=1)
+    """Threads of each process."""
+    processes: int = Field(default=2, ge=1)
+    token_budget: int = Field(default=16384, ge=64)
+    """Padded tokens of one forward pass."""
+    checkpoint_seconds: float = Field(default=30.0, ge=0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> CompareConfig:
+        if (self.data is None) == (self.world is None):
+            raise ConfigError(
+                "give either --data FILE --model DIR (your own) or --world routes (built in); "
+                f"found data = {self.data!r}, world = {self.world!r}"
+            )
+        if self.data is not None and self.model is None:
+            raise ConfigError("--data needs --model DIR, the base model that the roads start from")
+        if self.world is not None and (self.model or self.demonstrations):
+            raise ConfigError("--world brings its own model and demonstrations; leave them out")
+        for name, values in (("seeds", self.seeds), ("betas", self.betas), ("n", self.ns)):
+            if len(set(values)) != len(values):
+                raise ConfigError(f"--{name}: a value is given twice: {list(values)}")
+        if min(self.betas) <= 0:
+            raise ConfigError(f"--betas: each must be positive, got {list(self.betas)}")
+        if min(self.ns) < 1 or max(self.ns) > self.pool:
+            raise ConfigError(
+                f"--n: each must lie between 1 and the pool of {self.pool} samples, got "
+                f"{list(self.ns)}"
+            )
+        if self.world is not None and self.start not in ("auto", "sft"):
+            raise ConfigError(
+                f"--start {self.start}: a world's pairs are samples of its SFT policy, so its "
+                "roads start from sft"
+            )
+        if clash := set(self.policies) & {*self.roads}:
+            raise ConfigError(f"--policy {sorted(clash)[0]}: a road has that name; choose another")
+        return self
+
+    @property
+    def start_stage(self) -> str:
+        """The resolved start."""
+        if self.start != "auto":
+            return self.start
+        return "sft" if self.world or self.demonstrations else "sft-chosen"
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The fields of a YAML file.
+
+    Raises:
+        ConfigError: when the file is absent, is no mapping, or is no YAML, naming the line.
+    """
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"--config {path}{line}: not YAML: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"--config {path}: expected a mapping of settings, found {value!r}")
+    return value
+
+
+def build_config(fields: dict[str, Any], origin: str = "settings") -> CompareConfig:
+    """A checked configuration.
+
+    Raises:
+        ConfigError: one line that names the key, what was expected and what was found.
+    """
+    try:
+        return CompareConfig.model_validate(fields)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {_one_line(error)}") from error
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        leaf = str(first["loc"][-1])
+        return f"unknown key {key!r}: {nearest(leaf, _names_beside(first['loc']))}"
+    return f"{key}: {first['msg']}, found {first.get('input')!r}"
+
+
+def _names_beside(loc: tuple[str | int, ...]) -> list[str]:
+    """Valid field names of the model in which an unknown key stood."""
+    model: Any = CompareConfig
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((c for c in candidates if hasattr(c, "model_fields")), model)
+    return list(model.model_fields)

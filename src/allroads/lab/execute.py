@@ -1,0 +1,264 @@
+"""What each kind of job does. A job reads its parents' files, writes its own, and is then done.
+
+Every job can be killed and started again: whole files appear at once, stages go on from their last
+checkpoint, and a job whose result file exists is not repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from allroads import files
+from allroads.evaluation.grader import pair_margins
+from allroads.evaluation.policies import Bench, Metric, measure_best_of_n, measure_policy
+from allroads.evaluation.scorers import margins
+from allroads.judges import GlobalLabeller
+from allroads.lab.jobs import Job
+from allroads.lab.prepare import label_entropy, with_pairs
+from allroads.lab.workshop import Workshop
+from allroads.models.policy import Policy
+from allroads.models.reward_model import RewardModel, reward_model_on
+from allroads.models.states import Rows
+from allroads.roads import checkpoint
+from allroads.roads.loop import Keeping, clear_checkpoints, train
+from allroads.roads.sources import Supplies
+from allroads.roads.stage import Stage
+from allroads.seeding import child
+from allroads.types import Completion, Prompt
+
+Progress = Callable[[int, int], None]
+_SHOWN = 6
+"""Test prompts whose completions are kept for reading."""
+
+
+def result_path(folder: Path, job: Job) -> Path:
+    """The file whose existence says that a job is done."""
+    if job.kind == "stage":
+        return folder / "checkpoints" / job.id / "done.json"
+    if job.kind == "pairs":
+        return folder / "data" / f"{job.id}.done.json"
+    return folder / "evaluations" / f"{job.id}.json"
+
+
+def execute(shop: Workshop, job: Job, progress: Progress) -> None:
+    """Do one job and write its result."""
+    work = {
+        "pairs": _pairs,
+        "stage": _stage,
+        "evaluate": _evaluate,
+        "best-of-n": _best_of_n,
+        "scorer": _scorer,
+        "grader": _grader,
+    }[job.kind]
+    result = work(shop, job, progress)
+    files.write_json(result_path(shop.folder, job), result)
+
+
+def _pairs(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    assert shop.world is not None
+    before = shop.dataset((), job.seed)
+    policy = shop.policy(job.spec["policy"], job.seed)
+    dataset = with_pairs(shop.world, before, policy, shop.config.sizes, seed=job.seed)
+    files.write_text(shop.pairs_path(job.id), dataset.to_json())
+    return {"label_nll": label_entropy(shop.world, dataset)}
+
+
+def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    stage, links = job.stage, job.spec["links"]
+    dataset = shop.dataset(job.needs, job.seed)
+    if job.spec["split"] != "train":
+        pairs = {**dataset.pairs, "train": dataset.pairs[job.spec["split"]]}
+        dataset = type(dataset)(
+            pairs=pairs,
+            demonstrations=(),
+            prompts={**dataset.prompts, "train": dataset.prompts[job.spec["split"]]},
+            audit=dataset.audit,
+        )
+    reference = shop.policy(links["reference"], job.seed) if links["reference"] else None
+    writer = shop.policy(links["writer"], job.seed) if links["writer"] else None
+    supplies = Supplies(
+        dataset=dataset,
+        seed=job.seed,
+        address=stage.name,
+        reference=reference,
+        writer=writer,
+        labeller=shop.labeller(links["labeller"], job.seed),
+        temperature=shop.config.temperature,
+        max_new_tokens=shop.settings.max_new_tokens,
+        token_budget=shop.config.token_budget,
+        sample_batch=shop.settings.sample_batch,
+    )
+    folder = shop.folder / "checkpoints" / job.id
+    keeping = Keeping(folder, job.spec.get("snapshots", 1), shop.config.checkpoint_seconds)
+    trainee = _trainee(shop, stage, links["start"], job.seed)
+    cost = train(stage, trainee, supplies, keeping, progress)
+    if isinstance(trainee, RewardModel):
+        _centre(trainee, supplies)
+
+    def fill(path: Path) -> None:
+        trainee.save(path)
+        shop.save_tokenizer(path)
+
+    files.write_folder(folder / "model", fill)
+    reference_free = stage.objective.score == "implicit" and not links["reference"]
+    files.write_json(
+        folder / "stage.json",
+        {
+            "stage": job.spec["stage"],
+            "makes": stage.makes,
+            "reference": "" if reference_free else links["reference"],
+            "beta": stage.objective.beta,
+        },
+    )
+    clear_checkpoints(keeping)
+    return {"cost": cost.model_dump(), "seed": job.seed}
+
+
+def _trainee(shop: Workshop, stage: Stage, start: str, seed: int) -> Policy | RewardModel:
+    if stage.objective.score.startswith("head-"):
+        reading = stage.objective.score.removeprefix("head-")
+        return reward_model_on(shop.policy(start, seed), reading=reading, seed=seed)  # type: ignore[arg-type]
+    return shop.fresh_policy(start, seed)
+
+
+@torch.no_grad()
+def _centre(model: RewardModel, supplies: Supplies) -> None:
+    """Set the offset so that demonstrations (else chosen completions) score 0 on average.
+
+    Source: Huang et al. 2024, arXiv:2403.17031.
+    """
+    dataset = supplies.dataset
+    rows = [(d.prompt, d.completion) for d in dataset.demonstrations[:512]]
+    rows = rows or [(p.prompt, p.chosen) for p in dataset.pairs["train"][:512]]
+    labeller = GlobalLabeller(model, supplies.token_budget)
+    scores = labeller(Rows([p for p, _ in rows], [c for _, c in rows]))
+    model.offset += float(np.mean(scores))
+
+
+def _bench(shop: Workshop, job: Job) -> Bench:
+    dataset = shop.dataset(job.needs, job.seed)
+    start = shop.policy(job.spec["start"], job.seed)
+    test = _some(dataset.prompts["test"], job.spec["prompts"])
+    draw = {
+        "temperature": shop.config.temperature,
+        "max_new_tokens": shop.settings.max_new_tokens,
+        "seed": job.seed,
+        "token_budget": shop.config.token_budget,
+        "sample_batch": shop.settings.sample_batch,
+    }
+    bench = Bench(
+        test=test,
+        train=_some(dataset.prompts["train"], max(50, job.spec["prompts"] // 2)),
+        selection=_some(dataset.prompts["selection"], max(100, job.spec["prompts"] // 2)),
+        metric=_metric(shop, lambda: bench, start),
+        start=start,
+        selection_scorer=shop.scorer(job.spec["selection"], job.seed),
+        samples=job.spec["samples"],
+        **draw,
+    )
+    return bench
+
+
+def _some(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """A fixed subset, the same for every seed and road."""
+    if len(prompts) <= count:
+        return list(prompts)
+    order = child(0, "evaluation-prompts", len(prompts)).permutation(len(prompts))[:count]
+    return [prompts[i] for i in sorted(order.tolist())]
+
+
+def _metric(shop: Workshop, bench: Callable[[], Bench], start: Policy) -> Metric:
+    world = shop.world
+    if world is not None:
+        return lambda answers: world.verify(
+            [a.prompt.tokens for a in answers], [a.tokens for a in answers]
+        )
+    opponents: dict[str, float] = {}
+
+    def wins(answers: Sequence[Completion]) -> list[float]:
+        """Whether the grader prefers each answer to the start policy's own on that prompt."""
+        missing = {a.prompt.prompt_id: a.prompt for a in answers} 
+        wanted = [p for key, p in missing.items() if key not in opponents]
+        if wanted:
+            drawn = bench().answers(start, wanted, "opponent", 1)
+            scores = shop.grader.scores([shop.decode(group[0].tokens) for group in drawn])
+            opponents.update({p.prompt_id: s for p, s in zip(wanted, scores, strict=True)})
+        own = shop.grader.scores([shop.decode(a.tokens) for a in answers])
+        rivals = np.array([opponents[a.prompt.prompt_id] for a in answers])
+        return ((own > rivals) + 0.5 * (own == rivals)).tolist()
+
+    return wins
+
+
+def _evaluate(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    bench = _bench(shop, job)
+    name, count = job.spec["policy"], job.spec["snapshots"]
+    proxy = shop.labeller(job.spec["labeller"], job.seed)
+    snapshots, answers = [], []
+    policy = shop.policy(name, job.seed) if count == 1 else shop.fresh_policy(name, job.seed)
+    for index in range(1, count + 1):
+        if count > 1:
+            folder = shop.folder / "checkpoints" / name
+            checkpoint.load_weights(policy.model, Keeping(folder).snapshot(index))
+        record, answers = measure_policy(bench, policy, proxy)
+        snapshots.append({"fraction": index / count, **record})
+        progress(index, count)
+    return {"snapshots": snapshots, "samples": _shown(shop, bench, answers)}
+
+
+def _best_of_n(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    bench = _bench(shop, job)
+    labeller = shop.labeller(job.spec["labeller"], job.seed)
+    assert labeller is not None
+    records, answers = measure_best_of_n(
+        bench, shop.policy(job.spec["policy"], job.seed), labeller, job.spec["ns"], job.spec["pool"]
+    )
+    return {
+        "by_n": {str(n): {"fraction": 1.0, **record} for n, record in records.items()},
+        "samples": _shown(shop, bench, answers),
+    }
+
+
+def _shown(shop: Workshop, bench: Bench, answers: list[Completion]) -> list[dict[str, Any]]:
+    step = max(1, len(answers) // _SHOWN)
+    shown = answers[::step][:_SHOWN]
+    scores = bench.metric(shown)
+    return [
+        {
+            "prompt": shop.decode(a.prompt.tokens),
+            "text": shop.decode(a.tokens),
+            "tokens": len(a.tokens),
+            "finished": a.finished,
+            "score": score,
+        }
+        for a, score in zip(shown, scores, strict=True)
+    ]
+
+
+def _scorer(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    dataset = shop.dataset(job.needs, job.seed)
+    labeller = shop.scorer(job.spec["target"], job.seed)
+    if job.spec["beta"] is not None:
+        assert labeller.origin == "data"
+    train_pairs = dataset.pairs["train"][:1000]
+    return {
+        "test": margins(labeller, dataset.pairs["test"]),
+        "train": margins(labeller, train_pairs),
+    }
+
+
+def _grader(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    pairs = shop.file_dataset.pairs
+    judged = pair_margins(shop.grader, pairs["test"], shop.decode)
+    return {
+        **{name: values.tolist() for name, values in judged.items()},
+        "labels": len(pairs["grader"]),
+    }
+
+
+__all__ = ["execute", "result_path"]

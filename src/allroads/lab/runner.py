@@ -1,0 +1,225 @@
+"""The one runner: jobs in order, in worker processes, each at most once, resumable after any kill."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from queue import Empty
+from typing import Any, Protocol
+
+from allroads.errors import AllroadsError, RunFolderError
+from allroads.lab.config import CompareConfig
+from allroads.lab.jobs import Job
+from allroads.lab.settings import Settings
+
+Event = tuple[str, str, int, int]
+"""('progress' or 'done', job id, steps done, steps in all)."""
+
+
+class Listener(Protocol):
+    """Told what happens; the command line draws it."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder; the lock goes with the process, however it ends.
+
+    Raises:
+        RunFolderError: when another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise RunFolderError(
+                f"{folder} is in use by process {holder}; wait for it, or choose another --out"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def run_jobs(
+    jobs: dict[str, Job],
+    folder: Path,
+    config: CompareConfig,
+    settings: Settings,
+    listener: Listener,
+) -> None:
+    """Do every job that is not done; returns when all are.
+
+    With one process the jobs run here; with more, in that many workers of `config.threads` threads
+    each. The result does not depend on the number of processes.
+
+    Raises:
+        AllroadsError: what a job raised; finished jobs stay finished.
+    """
+    from allroads.lab.execute import result_path
+
+    done = {name for name, job in jobs.items() if result_path(folder, job).is_file()}
+    for name in done:
+        listener(("done", name, 1, 1))
+    left = {name: job for name, job in jobs.items() if name not in done}
+    if not left:
+        return
+    if config.processes == 1:
+        _run_here(left, folder, config, settings, listener)
+    else:
+        _run_in_pool(left, done, folder, config, settings, listener)
+
+
+def _run_here(
+    left: dict[str, Job],
+    folder: Path,
+    config: CompareConfig,
+    settings: Settings,
+    listener: Listener,
+) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    try:
+        from allroads.lab.execute import execute
+        from allroads.lab.workshop import Workshop
+
+        shop = Workshop(folder, config, settings)
+        for name, job in left.items():
+
+            def progress(step: int, total: int, name: str = name) -> None:
+                listener(("progress", name, step, total))
+
+            with _job_lock(folder, name):
+                execute(shop, job, progress)
+            listener(("done", name, 1, 1))
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_in_pool(
+    left: dict[str, Job],
+    done: set[str],
+    folder: Path,
+    config: CompareConfig,
+    settings: Settings,
+    listener: Listener,
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    events: Any = context.Queue()
+    waiting = dict(left)
+    running: dict[Future[None], str] = {}
+    with ProcessPoolExecutor(
+        config.processes,
+        mp_context=context,
+        initializer=_begin_worker,
+        initargs=(folder, config, settings, events, os.getpid()),
+    ) as pool:
+        try:
+            while waiting or running:
+                for name in _ready(waiting, done, config.processes - len(running)):
+                    running[pool.submit(_work, waiting.pop(name))] = name
+                finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                _drain(events, listener)
+                for future in finished:
+                    name = running.pop(future)
+                    future.result()
+                    done.add(name)
+                    listener(("done", name, 1, 1))
+        except BrokenProcessPool as error:
+            raise AllroadsError(
+                "a worker process was killed (often: out of memory). Finished work is kept; run "
+                "the same command again to go on, with --processes 1 if memory is short"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            _stop(pool)
+            raise
+
+
+def _ready(waiting: dict[str, Job], done: set[str], free: int) -> list[str]:
+    """Jobs that can start now, in the plan's order: those with the most followers lie first."""
+    ready = [n for n, job in waiting.items() if all(need in done for need in job.needs)]
+    return ready[: max(0, free)]
+
+
+def _drain(events: Any, listener: Listener) -> None:
+    while True:
+        try:
+            listener(events.get_nowait())
+        except Empty:
+            return
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+
+
+_work_one: Callable[[Job], None] | None = None
+"""Set in each worker process by `_begin_worker`."""
+
+
+def _begin_worker(
+    folder: Path, config: CompareConfig, settings: Settings, events: Any, parent: int
+) -> None:
+    global _work_one
+    os.environ["OMP_NUM_THREADS"] = str(config.threads)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    import torch
+
+    torch.set_num_threads(config.threads)
+    from allroads.lab.execute import execute
+    from allroads.lab.workshop import Workshop
+
+    shop = Workshop(folder, config, settings)
+    last_told = 0.0
+
+    def work(job: Job) -> None:
+        def progress(step: int, total: int) -> None:
+            nonlocal last_told
+            now = time.monotonic()
+            if now - last_told > 0.5:
+                last_told = now
+                events.put(("progress", job.id, step, total))
+
+        with _job_lock(folder, job.id):
+            execute(shop, job, progress)
+
+    _work_one = work
+
+
+def _work(job: Job) -> None:
+    assert _work_one is not None
+    _work_one(job)
+
+
+def _die_with(parent: int) -> None:
+    """End this worker soon after its parent, which may have been killed without a word."""
+    while os.getppid() == parent:
+        time.sleep(0.3)
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _job_lock(folder: Path, name: str) -> Iterator[None]:
+    """Wait for a worker of a killed run to let go of this job."""
+    path = folder / "locks" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,26 @@
+"""What a configuration leaves open, resolved once and written down before the first job."""
+
+from __future__ import annotations
+
+from allroads.records import Record
+from allroads.roads.atlas import Recipe
+
+
+class Settings(Record):
+    """Facts that every job shares."""
+
+    recipe: Recipe
+    max_length: int
+    """Tokens of prompt and completion together."""
+    max_new_tokens: int
+    eos_id: int
+    vocabulary: int
+    parameters: int
+    """Weights of the base model."""
+    sample_batch: int
+    """Completions decoded together."""
+    margin: float
+    data_fingerprint: str
+    model_fingerprint: str
+    data_label: str
+    model_label: str

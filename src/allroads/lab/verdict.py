@@ -1,0 +1,148 @@
+"""From paired differences to one sentence, by a rule that is fixed before the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from numpy.typing import NDArray
+
+from allroads import stats
+from allroads.records import Comparison, Mean, Verdict
+
+ALPHA = 0.05
+
+RULE = (
+    "Every road is taken at the setting (and moment of its training) that the selection scorer "
+    "prefers, then compared with {baseline} on the same held-out prompts and seeds. 'Better' or "
+    "'worse' needs a paired two-way (seed, prompt) t test at 5 %, Holm-adjusted over all "
+    "comparisons on this page; 'equivalent' needs two one-sided tests at 5 % against a margin of "
+    "{margin:g}; anything else is undecided. One seed gives no verdict. A road labelled from "
+    "outside (a verifier, a given reward model) is never counted as evidence that two stages pay."
+)
+
+
+def to_mean(estimate: stats.Estimate) -> Mean:
+    """A record of an estimate."""
+    return Mean(
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        seeds=estimate.seeds,
+        prompts=estimate.prompts,
+    )
+
+
+def compare_all(
+    metric: Mapping[str, NDArray],
+    origins: Mapping[str, str],
+    baseline: str,
+    margin: float,
+    *,
+    refused: bool,
+) -> tuple[Comparison, ...]:
+    """Every road against the baseline.
+
+    Args:
+        metric: (seeds, prompts) values of each road at its selected setting.
+        origins: 'data', 'outside' or 'none' for each road.
+        baseline: the road compared with.
+        margin: a difference below this counts as none.
+        refused: whether the grader may not be relied on; then every conclusion is 'no verdict'.
+    """
+    others = [road for road in metric if road != baseline]
+    paired = {r: stats.paired_difference(metric[r], metric[baseline]) for r in others}
+    adjusted = dict(
+        zip(others, stats.holm([paired[r].p_value for r in others]), strict=True)
+    )
+    out = []
+    for road in others:
+        estimate, p_holm = paired[road].estimate, adjusted[road]
+        if refused or p_holm is None:
+            conclusion = "no verdict"
+        elif p_holm < ALPHA:
+            conclusion = "better" if estimate.value > 0 else "worse"
+        else:
+            p_equal = stats.equivalence(estimate, margin)
+            conclusion = "equivalent" if p_equal is not None and p_equal < ALPHA else "undecided"
+        out.append(
+            Comparison(
+                road=road,
+                baseline=baseline,
+                labeller=origins[road],  # type: ignore[arg-type]
+                difference=to_mean(estimate),
+                p_value=paired[road].p_value,
+                p_holm=p_holm,
+                margin=margin,
+                conclusion=conclusion,  # type: ignore[arg-type]
+            )
+        )
+    return tuple(out)
+
+
+def decide(
+    comparisons: Sequence[Comparison],
+    baseline: str,
+    start: str,
+    margin: float,
+    *,
+    refusals: Sequence[str],
+) -> Verdict:
+    """The headline and its reasons.
+
+    Args:
+        comparisons: as `compare_all` gives them.
+        baseline: offline DPO, or the start policy where DPO was not asked for.
+        start: the start policy's road; it is no second stage.
+        margin: as above.
+        refusals: why nothing may be concluded, in plain sentences; empty when something may.
+    """
+    rule = RULE.format(baseline=baseline, margin=margin)
+    if refusals:
+        headline = "No verdict: " + refusals[0]
+        return Verdict(headline=headline, reasons=tuple(refusals[1:]), decided=False, rule=rule)
+    stages = [c for c in comparisons if c.labeller == "data" and c.road != start]
+    by = {word: [c for c in stages if c.conclusion == word] for word in
+          ("better", "worse", "equivalent", "undecided")}
+    reasons = [_sentence(c) for c in comparisons]
+    if by["better"]:
+        best = max(by["better"], key=lambda c: c.difference.value)
+        headline = (
+            f"{best.road} pays here: {_signed(best.difference)} over {baseline}"
+            + (f" ({_list([c.road for c in by['better'] if c is not best])} too)"
+               if len(by["better"]) > 1 else "")
+            + "."
+        )
+        decided = True
+    elif stages and len(by["worse"]) == len(stages):
+        headline = f"{baseline} is the best of these roads: every other one is worse."
+        decided = True
+    elif stages and not by["undecided"]:
+        headline = f"{baseline} is enough here: no other road that learns from the data is better."
+        decided = True
+    elif stages:
+        headline = f"Undecided: this run cannot tell whether a second stage beats {baseline}."
+        reasons.append(
+            "More seeds narrow the intervals most when the roads differ between seeds, more "
+            "held-out prompts when they differ between prompts."
+        )
+        decided = False
+    else:
+        headline = "Nothing to compare: only one road learns from the preferences."
+        decided = False
+    return Verdict(headline=headline, reasons=tuple(reasons), decided=decided, rule=rule)
+
+
+def _signed(mean: Mean) -> str:
+    if mean.low is None or mean.high is None:
+        return f"{mean.value:+.3f}"
+    return f"{mean.value:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
+
+
+def _sentence(c: Comparison) -> str:
+    p = "" if c.p_holm is None else f", adjusted p = {c.p_holm:.2g}"
+    outside = " (outside labeller: new information)" if c.labeller == "outside" else ""
+    return f"{c.road} against {c.baseline}: {_signed(c.difference)}{p}: {c.conclusion}{outside}."
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]

@@ -1,0 +1,194 @@
+"""Where a job finds its materials: data, policies and reward models, by name, from the run folder."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from allroads import files
+from allroads.data.dataset import Dataset
+from allroads.data.tokenise import Tokeniser, load_tokeniser
+from allroads.data.worlds import Routes, make_world
+from allroads.errors import ConfigError, ModelError
+from allroads.evaluation.grader import Grader, fit_grader
+from allroads.judges import CallableLabeller, GlobalLabeller, Labeller, LocalLabeller
+from allroads.lab.config import CompareConfig
+from allroads.lab.jobs import GIVEN
+from allroads.lab.prepare import demonstrations_only
+from allroads.lab.settings import Settings
+from allroads.models.builtin import small_transformer
+from allroads.models.policy import Policy, load_policy
+from allroads.models.reward_model import RewardModel, load_reward_model
+from allroads.roads.stage import BASE, VERIFIER
+
+_KEPT = 4
+"""Policies kept in memory between jobs."""
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device by name; auto takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: when the named device is absent.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, there in available.items() if there)
+    if not available[name]:
+        raise ConfigError(f"--device {name}: torch finds none here; use --device auto or cpu")
+    return torch.device(name)
+
+
+class Workshop:
+    """Materials of one run folder.
+
+    Args:
+        folder: the run folder.
+        config: what was asked.
+        settings: what was resolved from it once, before the first job.
+    """
+
+    def __init__(self, folder: Path, config: CompareConfig, settings: Settings) -> None:
+        self.folder, self.config, self.settings = folder, config, settings
+        self.device = resolve_device(config.device)
+        self.dtype: torch.dtype = getattr(torch, config.dtype)
+        self._policies: OrderedDict[tuple[str, int], Policy] = OrderedDict()
+
+    @cached_property
+    def world(self) -> Routes | None:
+        """The built-in world, if the run has one."""
+        if self.config.world is None:
+            return None
+        return make_world(self.config.world, **self.config.world_options)
+
+    @cached_property
+    def tokeniser(self) -> Tokeniser:
+        """The one tokeniser of a run on files."""
+        assert self.config.model is not None
+        return load_tokeniser(
+            self.config.model,
+            max_length=self.settings.max_length,
+            over_long=self.config.over_long,
+        )
+
+    @cached_property
+    def file_dataset(self) -> Dataset:
+        """The dataset of a run on files."""
+        return Dataset.from_json((self.folder / "data" / "dataset.json").read_text("utf-8"))
+
+    def pairs_path(self, job_id: str) -> Path:
+        """Where a world's pairs of one seed lie."""
+        return self.folder / "data" / f"{job_id}.json"
+
+    def dataset(self, needs: Sequence[str], seed: int) -> Dataset:
+        """The dataset that a job sees: the file's, or a world's with pairs if it needs them."""
+        if self.world is None:
+            return self.file_dataset
+        for need in needs:
+            path = self.pairs_path(need)
+            if path.is_file():
+                return Dataset.from_json(path.read_text("utf-8"))
+        return demonstrations_only(self.world, self.config.sizes, seed=seed)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of tokens, end-of-sequence hidden."""
+        return self.world.decode(tokens) if self.world else self.tokeniser.decode(tokens)
+
+    @cached_property
+    def grader(self) -> Grader:
+        """The grader of a run on files, fitted on its own split."""
+        return fit_grader(self.file_dataset.pairs["grader"], self.decode)
+
+    def model_folder(self, job_id: str) -> Path:
+        """The final model of a stage."""
+        return self.folder / "checkpoints" / job_id / "model"
+
+    def policy(self, name: str, seed: int) -> Policy:
+        """A frozen policy: 'base', a stage's job id, or 'given:FOLDER'. Do not train it."""
+        key = (name, seed if name == BASE and self.world else -1)
+        if key not in self._policies:
+            self._policies[key] = self._load(name, seed)
+            if len(self._policies) > _KEPT:
+                self._policies.popitem(last=False)
+        self._policies.move_to_end(key)
+        return self._policies[key]
+
+    def fresh_policy(self, name: str, seed: int) -> Policy:
+        """A copy that may be trained."""
+        return copy.deepcopy(self.policy(name, seed))
+
+    def _load(self, name: str, seed: int) -> Policy:
+        if name == BASE and self.world is not None:
+            policy = small_transformer(
+                vocabulary=len(self.world.vocabulary),
+                context=self.world.context,
+                eos_id=self.world.eos_id,
+                seed=seed,
+            )
+            policy.model.to(device=self.device, dtype=self.dtype)  # type: ignore[call-arg]
+            return policy
+        if name == BASE:
+            assert self.config.model is not None
+            folder: str | Path = self.config.model
+        elif name.startswith(GIVEN):
+            folder = name.removeprefix(GIVEN)
+        else:
+            folder = self.model_folder(name)
+        policy = load_policy(
+            folder, eos_id=self.settings.eos_id, dtype=self.dtype, device=self.device
+        )
+        vocabulary = policy.model.config.get_text_config().vocab_size
+        if name.startswith(GIVEN) and vocabulary != self.settings.vocabulary:
+            raise ModelError(
+                f"--policy {folder}: its vocabulary has {vocabulary} tokens, the base model's "
+                f"{self.settings.vocabulary}; only models with the same tokenizer can be compared"
+            )
+        return policy
+
+    def reward_model(self, name: str) -> RewardModel:
+        """A stage's reward model, or one the user gave."""
+        folder = name.removeprefix(GIVEN) if name.startswith(GIVEN) else self.model_folder(name)
+        return load_reward_model(folder, dtype=self.dtype, device=self.device)
+
+    def labeller(self, spec: dict[str, Any] | None, seed: int) -> Labeller | None:
+        """The labeller that a job names."""
+        if spec is None:
+            return None
+        name = spec["id"]
+        if name == VERIFIER:
+            assert self.world is not None
+            return CallableLabeller(self.world.verify)
+        if name.startswith(GIVEN):
+            return GlobalLabeller(
+                self.reward_model(name), self.config.token_budget, origin="outside"
+            )
+        return self.scorer(name, seed)
+
+    def scorer(self, job_id: str, seed: int) -> Labeller:
+        """A finished stage as a scorer: its head, or its policy's implicit reward."""
+        made = files.read_json(self.folder / "checkpoints" / job_id / "stage.json")
+        if made["makes"] == "reward model":
+            return GlobalLabeller(self.reward_model(job_id), self.config.token_budget)
+        return LocalLabeller(
+            self.policy(job_id, seed),
+            self.policy(made["reference"], seed) if made["reference"] else None,
+            made["beta"],
+            self.config.temperature,
+            self.config.token_budget,
+        )
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Put the tokenizer beside a model, so that the checkpoint is complete."""
+        source = self.folder / "tokenizer"
+        for file in sorted(source.iterdir()):
+            (folder / file.name).write_bytes(file.read_bytes())

@@ -1,5 +1,7 @@
-"""One family of errors. Each message names the argument or the file and line, what was expected,
-what was found, and what to do; the command line prints it as one line.
+"""One family of errors, each message one line that a user can act on.
+
+A message names the argument or the file and line, what was expected, what was found, and what to
+do.
 
 A new error is a subclass of `InputError` when the user can mend the input (exit code 2), and of
 `AllroadsError` when the work itself failed (exit code 1).

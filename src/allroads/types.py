@@ -95,6 +95,6 @@ class Completion:
 class Verifier(Protocol):
     """A programmatic judge of completions: true rewards, in reward units, higher is better."""
 
-    def __call__(
-        self, prompts: Sequence[Tokens], completions: Sequence[Tokens]
-    ) -> Sequence[float]: ...
+    def __call__(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> Sequence[float]:
+        """One score a completion."""
+        ...

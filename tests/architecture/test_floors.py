@@ -22,7 +22,7 @@ FLOORS = (
     ("evaluation",),
     ("roads",),
     ("lab",),
-    ("cli", "__main__", "api", "__init__"),
+    ("cli", "console", "__main__", "api", "__init__"),
 )
 """Rooms by floor: a package or a single module of `allroads`."""
 

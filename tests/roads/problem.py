@@ -162,7 +162,7 @@ def supplies(stage: Stage, start: Policy, **changes: object) -> Supplies:
         writer=None,
         labeller=CallableLabeller(token_sum) if stage.source.sampled else None,
         temperature=1.0,
-        max_new_tokens=6,
+        max_new_tokens=12,
         token_budget=10**6,
         sample_batch=64,
     )

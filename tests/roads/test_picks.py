@@ -105,9 +105,10 @@ def test_equal_scores_are_decided_by_the_likelier_one():
 
 def test_floored_by_hand():
     # Lowest finished score of the round: -2; unfinished ones get -2 - 1 = -3, whatever they had.
-    groups = [[A, CUT], [one(-2.0, 6), one(NAN, 7), one(NAN, 8, finished=False)]]
+    cut_and_bad = one(-5.0, 6, finished=False)  # sets no floor, whatever it was scored
+    groups = [[A, CUT, cut_and_bad], [one(-2.0, 6), one(NAN, 7), one(NAN, 8, finished=False)]]
     scores = [[s.score for s in group] for group in floored(groups, penalty=1.0)]
-    assert scores[0] == [1.0, -3.0]
+    assert scores[0] == [1.0, -3.0, -3.0]
     assert scores[1][0] == -2.0
     assert math.isnan(scores[1][1])
     assert scores[1][2] == -3.0
@@ -119,9 +120,16 @@ def test_floored_by_hand():
 def test_floored_without_a_finished_completion_has_nothing_to_learn_from():
     cut = [one(1.0, 1, finished=False), one(2.0, 2, finished=False)]
     (group,) = floored([cut], penalty=1.0)
-    assert [s.score for s in group] == [0.0, 0.0]
-    assert two(group) is None
+    assert len({s.score for s in group}) == 1
+    assert two(group) is best_worst(group) is None
     assert floored([], penalty=1.0) == []
+
+
+@pytest.mark.xfail(reason="the floor of a round without a score is 0, not a failure", strict=True)
+def test_a_round_in_which_every_score_failed_gives_no_group():
+    cut = [one(NAN, 1, finished=False), one(NAN, 2, finished=False)]
+    (group, _) = floored([cut, [one(NAN, 3), one(NAN, 4)]], penalty=1.0)
+    assert whole_group(group) is None
 
 
 @st.composite

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -17,12 +16,10 @@ from allroads.judges import CallableLabeller, GlobalLabeller, LocalLabeller
 from allroads.models.reward_model import reward_model_on
 from allroads.models.states import Rows
 from allroads.records import Cost
-from allroads.roads import checkpoint, sources
+from allroads.roads import checkpoint
 from allroads.roads.sources import Round, _prompts_of_round, gather, planned_slots
 from allroads.roads.stage import Schedule, Source, Stage
-from allroads.rollouts.sampler import sample
-from allroads.types import Completion
-from tests.conftest import EOS, tiny_policy
+from tests.conftest import tiny_policy
 from tests.roads.problem import (
     ANSWERS,
     ONLINE,
@@ -109,8 +106,10 @@ def test_offline_rows_stand_in_the_order_of_the_data():
 
 @pytest.mark.parametrize("name", ["sft", "sft-chosen", "dpo", "reward-model"])
 def test_labels_and_demonstrations_are_counted_once(name: str):
+    """However many rounds read them."""
+    stage, cost = STAGES[name], Cost()
     for index in (0, 1):
-        _, cost = round_of(STAGES[name], index)
+        gather(stage, supplies(stage, tiny_policy()), None, index, cost)
         assert (cost.labels, cost.demonstrations) == ((0, 10) if name == "sft" else (10, 0))
         assert (cost.tokens_sampled, cost.scorer_queries, cost.outside_queries) == (0, 0, 0)
 
@@ -255,19 +254,6 @@ def scripted(*scores: float | None) -> CallableLabeller:
     return CallableLabeller(
         lambda prompts, completions: list(scores) * (len(prompts) // len(scores))
     )
-
-
-@pytest.fixture
-def all_finish(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every sample ends with end-of-sequence: an unfinished one is placed by a rule of its own."""
-
-    def finished(*args: Any, **options: Any) -> list[list[Completion]]:
-        return [
-            [replace(one, tokens=(*one.tokens[:-1], EOS), finished=True) for one in group]
-            for group in sample(*args, **options)
-        ]
-
-    monkeypatch.setattr(sources, "sample", finished)
 
 
 @pytest.mark.usefixtures("all_finish")

@@ -35,9 +35,7 @@ def nll(margin: ArrayLike) -> NDArray[np.float64]:
     return np.logaddexp(0.0, -np.asarray(margin, dtype=float))
 
 
-def calibration(
-    margin: ArrayLike, bins: int = 10
-) -> tuple[float, list[stats.ReliabilityBin]]:
+def calibration(margin: ArrayLike, bins: int = 10) -> tuple[float, list[stats.ReliabilityBin]]:
     """Expected calibration error and reliability bins, each pair read in both directions."""
     values = np.asarray(margin, dtype=float)
     probability = 1 / (1 + np.exp(-np.clip(values, -500, 500)))

@@ -20,9 +20,15 @@ from allroads.types import Tokens
 class Labeller(Protocol):
     """Scores of completions, in the labeller's own units; higher is better."""
 
-    origin: Literal["data", "outside"]
-    forward_parameters: int
-    """Weights that a forward pass touches, for the ledger; 0 where no model is run."""
+    @property
+    def origin(self) -> Literal["data", "outside"]:
+        """Whether it is a function of the preference data, or brings information from outside."""
+        ...
+
+    @property
+    def forward_parameters(self) -> int:
+        """Weights that a forward pass touches, for the ledger; 0 where no model is run."""
+        ...
 
     def __call__(self, rows: Rows) -> list[float]:
         """One score a row; NaN marks a failure, which the caller counts and leaves out."""
@@ -75,9 +81,7 @@ class LocalLabeller:
         def reward(part: Rows) -> torch.Tensor:
             value = self.policy.sequence_logprobs(part, temperature=self.temperature)
             if self.reference is not None:
-                value = value - self.reference.sequence_logprobs(
-                    part, temperature=self.temperature
-                )
+                value = value - self.reference.sequence_logprobs(part, temperature=self.temperature)
             return self.beta * value
 
         return by_tokens(rows, self.token_budget, reward)

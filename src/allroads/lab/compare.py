@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +15,7 @@ from allroads.data.worlds import Routes, make_world
 from allroads.errors import DataError, ModelError
 from allroads.lab.config import WORLD_RECIPE, CompareConfig, build_config, recipe_for
 from allroads.lab.folder import read_manifest, write_manifest, write_summaries
-from allroads.lab.jobs import Plan, plan
+from allroads.lab.jobs import Plan, fingerprint, plan
 from allroads.lab.results import collect
 from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.lab.settings import Settings
@@ -69,8 +67,8 @@ def _prepare_world(config: CompareConfig, world: Routes) -> Prepared:
         parameters=policy.parameters_count,
         sample_batch=1024,
         margin=config.margin or 0.02,
-        data_fingerprint=_hash([repr(world), config.sizes.model_dump()]),
-        model_fingerprint=_hash(policy.model.config.to_dict()),
+        data_fingerprint=fingerprint([repr(world), config.sizes.model_dump()]),
+        model_fingerprint=fingerprint(policy.model.config.to_dict()),
         data_label=f"the built-in world '{world.name}'",
         model_label=f"built-in GPT-2, 2 layers of 64 ({policy.parameters_count:,} weights)",
     )
@@ -88,7 +86,7 @@ def _prepare_files(config: CompareConfig) -> Prepared:
     max_length = config.max_length or min(policy.context, 512)
     if max_length > policy.context:
         raise ModelError(
-            f"--max-length {max_length}: the model has {policy.context} positions; give at most that"
+            f"--max-length {max_length}: the model has only {policy.context} positions"
         )
     tokeniser = load_tokeniser(config.model, max_length=max_length, over_long=config.over_long)
     policy.eos_id = tokeniser.eos_id
@@ -135,7 +133,7 @@ def _prepare_files(config: CompareConfig) -> Prepared:
 
 
 def _plan(config: CompareConfig, settings: Settings) -> Plan:
-    identity = _hash(
+    identity = fingerprint(
         [
             settings.data_fingerprint,
             settings.model_fingerprint,
@@ -165,7 +163,7 @@ def compare(prepared: Prepared, folder: Path, listener: Listener, command: str) 
     with locked(folder):
         device = str(resolve_device(config.device))
         manifest = write_manifest(folder, config, settings, device, command)
-        _write_inputs(prepared, folder)
+        write_inputs(prepared, folder)
         run_jobs(prepared.plan.jobs, folder, config, settings, listener)
         results = collect(folder, config, settings, prepared.plan, manifest)
         write_summaries(folder, prepared.plan, results)
@@ -189,7 +187,8 @@ def rebuild(folder: Path) -> Results:
     return results
 
 
-def _write_inputs(prepared: Prepared, folder: Path) -> None:
+def write_inputs(prepared: Prepared, folder: Path) -> None:
+    """Put the tokenised data and the tokenizer into the run folder."""
     tokenizer = folder / "tokenizer"
     if prepared.dataset is not None:
         path = folder / "data" / "dataset.json"
@@ -208,11 +207,6 @@ def _write_inputs(prepared: Prepared, folder: Path) -> None:
             AutoTokenizer.from_pretrained(prepared.config.model).save_pretrained(path)
 
     files.write_folder(tokenizer, fill)
-
-
-def _hash(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _hash_folder(folder: Path) -> str:

@@ -34,7 +34,7 @@ def recipe_for(width: int) -> Recipe:
         sft=Schedule(epochs=1, learning_rate=2e-5 * scale, batch_size=32),
         reward=Schedule(epochs=1, learning_rate=1e-5 * scale, batch_size=32),
         policy=Schedule(epochs=1, learning_rate=2.5e-6 * scale, batch_size=32),
-        online=Schedule(rounds=32, learning_rate=2.5e-6 * scale, batch_size=32),
+        online=Schedule(rounds=24, learning_rate=2.5e-6 * scale, batch_size=32),
         reading="head-last",
     )
 
@@ -53,7 +53,7 @@ class CompareConfig(Choice):
     """Folder of a causal language model with its tokenizer."""
     world: str | None = None
     """A built-in world, with its own small transformer."""
-    world_options: dict[str, float | int] = {}
+    world_options: dict[str, float | int] = Field(default_factory=dict)
     sizes: WorldSizes = WorldSizes()
 
     roads: tuple[str, ...] = ("sft", "dpo", "best-of-n", "online-dpo", "rloo")
@@ -62,19 +62,21 @@ class CompareConfig(Choice):
     """Roads written down as stages."""
     start: Literal["auto", "sft", "sft-chosen", "base"] = "auto"
     """What every road descends from; auto: sft with demonstrations, else sft-chosen."""
-    policies: dict[str, str] = {}
+    policies: dict[str, str] = Field(default_factory=dict)
     """Already trained models that join the comparison: name -> folder."""
     reward_model: str | None = None
     """A trained reward model that takes the place of the stage 'reward-model'."""
 
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    betas: tuple[float, ...] = Field(default=(0.2, 0.7, 2.0), min_length=1)
+    betas: tuple[float, ...] = ()
+    """Prices of a nat; by default 0.2, 0.7, 2 on a world and 0.05, 0.2 on files."""
     ns: tuple[int, ...] = Field(default=(2, 4, 8), min_length=1)
     """Best-of-N's N."""
     recipe: Recipe | None = None
     """Schedules; by default those of the world, or of the model's width."""
-    snapshots: int = Field(default=4, ge=1)
-    """Moments of a policy's training that are evaluated, the last included."""
+    snapshots: int = Field(default=0, ge=0)
+    """Moments of a policy's training that are evaluated, the last included; 0: 4 on a world, 2 on
+    files."""
 
     max_length: int | None = Field(default=None, ge=8)
     """Tokens of prompt and completion together; by default the model's context, at most 512."""
@@ -85,11 +87,13 @@ class CompareConfig(Choice):
     """Length limit of samples; by default the 95th percentile of the chosen completions."""
     split_seed: int = 0
 
-    eval_prompts: int = Field(default=400, ge=2)
-    """Held-out prompts that every policy answers (fewer where the data has fewer)."""
+    eval_prompts: int = Field(default=0, ge=0)
+    """Held-out prompts that every policy answers (fewer where the data has fewer); 0: 400 on a
+    world, 128 on files."""
     samples_per_prompt: int = Field(default=1, ge=1)
-    pool: int = Field(default=32, ge=2)
-    """Samples per prompt that best-of-N is estimated from; much larger than N."""
+    pool: int = Field(default=0, ge=0)
+    """Samples per prompt that best-of-N is estimated from, larger than N; 0: 32 on a world, 16 on
+    files."""
     temperature: float = Field(default=1.0, gt=0)
     """At which every log-probability is taken and every evaluation sample drawn."""
     margin: float | None = Field(default=None, gt=0)
@@ -100,9 +104,26 @@ class CompareConfig(Choice):
     threads: int = Field(default=1, ge=1)
     """Threads of each process."""
     processes: int = Field(default=2, ge=1)
-    token_budget: int = Field(default=16384, ge=64)
-    """Padded tokens of one forward pass."""
+    token_budget: int = Field(default=0, ge=0)
+    """Padded tokens of one forward pass; 0: 4096 on a world, 1024 on files, 32768 on CUDA."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, fields: Any) -> Any:
+        """Fill what depends on whether a world or files are compared."""
+        if not isinstance(fields, dict):
+            return fields
+        world = fields.get("world") is not None
+        budget = 32768 if fields.get("device") == "cuda" else 4096 if world else 1024
+        defaults = {
+            "betas": (0.2, 0.7, 2.0) if world else (0.05, 0.2),
+            "snapshots": 4 if world else 2,
+            "eval_prompts": 400 if world else 128,
+            "pool": 32 if world else 16,
+            "token_budget": budget,
+        }
+        return {**fields, **{k: v for k, v in defaults.items() if not fields.get(k)}}
 
     @model_validator(mode="after")
     def _complete(self) -> CompareConfig:
@@ -118,7 +139,7 @@ class CompareConfig(Choice):
         for name, values in (("seeds", self.seeds), ("betas", self.betas), ("n", self.ns)):
             if len(set(values)) != len(values):
                 raise ConfigError(f"--{name}: a value is given twice: {list(values)}")
-        if min(self.betas) <= 0:
+        if not self.betas or min(self.betas) <= 0:
             raise ConfigError(f"--betas: each must be positive, got {list(self.betas)}")
         if min(self.ns) < 1 or max(self.ns) > self.pool:
             raise ConfigError(

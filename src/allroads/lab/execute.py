@@ -18,7 +18,7 @@ from allroads.evaluation.grader import pair_margins
 from allroads.evaluation.policies import Bench, Metric, measure_best_of_n, measure_policy
 from allroads.evaluation.scorers import margins
 from allroads.judges import GlobalLabeller
-from allroads.lab.jobs import Job
+from allroads.lab.jobs import Job, fingerprint
 from allroads.lab.prepare import label_entropy, with_pairs
 from allroads.lab.workshop import Workshop
 from allroads.models.policy import Policy
@@ -29,9 +29,11 @@ from allroads.roads.loop import Keeping, clear_checkpoints, train
 from allroads.roads.sources import Supplies
 from allroads.roads.stage import Stage
 from allroads.seeding import child
-from allroads.types import Completion, Prompt
+from allroads.types import Completion, Pair, Prompt, Split
 
 Progress = Callable[[int, int], None]
+_TRAIN_PAIRS = 300
+"""Training pairs on which a scorer is judged, beside all held-out ones."""
 _SHOWN = 6
 """Test prompts whose completions are kept for reading."""
 
@@ -72,7 +74,10 @@ def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     stage, links = job.stage, job.spec["links"]
     dataset = shop.dataset(job.needs, job.seed)
     if job.spec["split"] != "train":
-        pairs = {**dataset.pairs, "train": dataset.pairs[job.spec["split"]]}
+        pairs: dict[Split, tuple[Pair, ...]] = {
+            **dataset.pairs,
+            "train": dataset.pairs[job.spec["split"]],
+        }
         dataset = type(dataset)(
             pairs=pairs,
             demonstrations=(),
@@ -92,6 +97,7 @@ def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
         max_new_tokens=shop.settings.max_new_tokens,
         token_budget=shop.config.token_budget,
         sample_batch=shop.settings.sample_batch,
+        reference_cache=_reference_cache(shop, job, stage),
     )
     folder = shop.folder / "checkpoints" / job.id
     keeping = Keeping(folder, job.spec.get("snapshots", 1), shop.config.checkpoint_seconds)
@@ -117,6 +123,15 @@ def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     )
     clear_checkpoints(keeping)
     return {"cost": cost.model_dump(), "seed": job.seed}
+
+
+def _reference_cache(shop: Workshop, job: Job, stage: Stage) -> Path:
+    """One file for all stages that read the same completions under the same reference."""
+    same = [job.spec["links"]["reference"], job.seed, job.spec["split"], stage.source.who]
+    same += [stage.pick, shop.settings.data_fingerprint, shop.settings.model_fingerprint]
+    same += [need for need in job.needs if shop.pairs_path(need).is_file()]
+    same += [shop.config.temperature, shop.config.dtype, shop.config.token_budget]
+    return shop.folder / "cache" / f"reference-{fingerprint(same)}.json"
 
 
 def _trainee(shop: Workshop, stage: Stage, start: str, seed: int) -> Policy | RewardModel:
@@ -182,7 +197,7 @@ def _metric(shop: Workshop, bench: Callable[[], Bench], start: Policy) -> Metric
 
     def wins(answers: Sequence[Completion]) -> list[float]:
         """Whether the grader prefers each answer to the start policy's own on that prompt."""
-        missing = {a.prompt.prompt_id: a.prompt for a in answers} 
+        missing = {a.prompt.prompt_id: a.prompt for a in answers}
         wanted = [p for key, p in missing.items() if key not in opponents]
         if wanted:
             drawn = bench().answers(start, wanted, "opponent", 1)
@@ -245,7 +260,7 @@ def _scorer(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     labeller = shop.scorer(job.spec["target"], job.seed)
     if job.spec["beta"] is not None:
         assert labeller.origin == "data"
-    train_pairs = dataset.pairs["train"][:1000]
+    train_pairs = dataset.pairs["train"][:_TRAIN_PAIRS]
     return {
         "test": margins(labeller, dataset.pairs["test"]),
         "train": margins(labeller, train_pairs),

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from allroads.errors import ConfigError, nearest
 from allroads.lab.config import CompareConfig
 from allroads.roads.atlas import Recipe, atlas
-from allroads.roads.stage import BASE, DATA, PAIRS, SELF, VERIFIER, Road, Stage
+from allroads.roads.stage import (
+    BASE,
+    DATA,
+    DEMONSTRATIONS,
+    PAIRS,
+    SELF,
+    VERIFIER,
+    Road,
+    Stage,
+)
 
 Kind = Literal["pairs", "stage", "evaluate", "best-of-n", "scorer", "grader"]
 GIVEN = "given:"
@@ -108,9 +118,7 @@ def chosen_roads(config: CompareConfig, recipe: Recipe) -> list[Road]:
                 raise ConfigError(
                     f"road {road.name!r} needs a verifier; only built-in worlds have one"
                 )
-            if stage.source.who == "demonstrations" and not (
-                config.world or config.demonstrations
-            ):
+            if stage.source.who == "demonstrations" and not (config.world or config.demonstrations):
                 raise ConfigError(
                     f"road {road.name!r}: stage {stage.name!r} needs --demonstrations FILE"
                 )
@@ -157,7 +165,7 @@ class _Maker:
         table = atlas(self._config.start_stage, self._recipe)
         if self._config.world is not None:
             sft = table["sft"].last
-            self._start = self._stage(sft, {}, needs_pairs=False)
+            self._start = self._stage(sft, {})
             self._pairs = self._job("pairs", "pairs", (self._start,), {"policy": self._start})
         elif self._config.start_stage != BASE:
             self._start = self._stage(table[self._config.start_stage].stages[0], {})
@@ -206,9 +214,7 @@ class _Maker:
         if road.purpose == "scorer" or last == self._start:
             return
         labeller = self._labeller(road.last, links)
-        self._evaluate(
-            road.name, knob, value, last, tuple(order), labeller, self._config.snapshots
-        )
+        self._evaluate(road.name, knob, value, last, tuple(order), labeller, self._config.snapshots)
 
     def _best_of_n(self, road: Road) -> None:
         links, order = self._links(road.stages[:-1])
@@ -219,7 +225,7 @@ class _Maker:
         job = self._job(
             "best-of-n",
             road.name,
-            tuple(n for n in (policy, labeller["id"], self._selection, self._pairs) if _is_job(n)),
+            _only_jobs((policy, labeller["id"], self._selection, self._pairs)),
             {
                 "policy": policy,
                 "labeller": labeller,
@@ -264,7 +270,6 @@ class _Maker:
         stage: Stage,
         links: dict[str, str],
         *,
-        needs_pairs: bool = True,
         split: str = "train",
     ) -> str:
         resolved = {
@@ -275,9 +280,9 @@ class _Maker:
         }
         parents = [resolved["start"], resolved["writer"], resolved["reference"]]
         parents.append(resolved["labeller"]["id"] if resolved["labeller"] else "")
-        if needs_pairs and (self._pairs is not None):
+        if self._pairs is not None and stage.source.who != DEMONSTRATIONS:
             parents.append(self._pairs)
-        needs = tuple(dict.fromkeys(p for p in parents if _is_job(p)))
+        needs = _only_jobs(parents)
         label = stage.name + ("" if stage.objective.beta is None else f"-b{stage.objective.beta:g}")
         spec = {"stage": stage.model_dump(mode="json"), "links": resolved, "split": split}
         if stage.makes == "policy":
@@ -302,15 +307,16 @@ class _Maker:
         labeller: dict[str, Any] | None,
         snapshots: int,
     ) -> None:
-        if any(c.road == road and c.seed == self._seed and c.value == value
-               for c in self._plan.cells):
+        if any(
+            c.road == road and c.seed == self._seed and c.value == value for c in self._plan.cells
+        ):
             return
         needs = (policy, self._start, self._selection, self._pairs)
         needs = (*needs, labeller["id"] if labeller else None)
         job = self._job(
             "evaluate",
             f"evaluate-{road}" + ("" if value is None else f"-{knob}{value:g}"),
-            tuple(dict.fromkeys(n for n in needs if _is_job(n))),
+            _only_jobs(needs),
             {
                 "policy": policy,
                 "labeller": labeller,
@@ -320,22 +326,22 @@ class _Maker:
             },
         )
         origin = labeller["origin"] if labeller else ("data" if ancestors else "none")
-        self._plan.cells.append(
-            Cell(road, knob, value, self._seed, policy, job, ancestors, origin)
-        )
+        self._plan.cells.append(Cell(road, knob, value, self._seed, policy, job, ancestors, origin))
 
     def _scorer(
         self, name: str, kind: str, value: float | None, target: str, beta: float | None
     ) -> None:
         if not _is_job(target):
             return
-        if any(row[0] == name and row[2] == value and row[3] == self._seed
-               for row in self._plan.scorers):
+        if any(
+            row[0] == name and row[2] == value and row[3] == self._seed
+            for row in self._plan.scorers
+        ):
             return
         job = self._job(
             "scorer",
             f"judge-{name}" + ("" if value is None else f"-beta{value:g}"),
-            tuple(n for n in (target, self._pairs) if n is not None),
+            _only_jobs((target, self._pairs)),
             {"target": target, "beta": beta},
         )
         self._plan.scorers.append((name, kind, value, self._seed, job))
@@ -348,14 +354,22 @@ class _Maker:
         }
 
     def _job(self, kind: Kind, label: str, needs: tuple[str, ...], spec: dict[str, Any]) -> str:
-        content = json.dumps([self._identity, kind, self._seed, needs, spec], sort_keys=True)
-        digest = hashlib.blake2b(content.encode(), digest_size=4).hexdigest()
-        return self._plan.add(
-            Job(f"{label}-s{self._seed}-{digest}", kind, self._seed, needs, spec)
-        )
+        digest = fingerprint([self._identity, kind, self._seed, needs, spec])[:8]
+        return self._plan.add(Job(f"{label}-s{self._seed}-{digest}", kind, self._seed, needs, spec))
+
+
+def _only_jobs(names: Iterable[str | None]) -> tuple[str, ...]:
+    """The job ids among `names`, each once, in order."""
+    return tuple(dict.fromkeys(name for name in names if name and _is_job(name)))
+
+
+def fingerprint(value: Any) -> str:
+    """A name for a plain value: equal values, equal names."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _is_job(name: str | None) -> bool:
-    return bool(name) and name not in (BASE, SELF, VERIFIER, PAIRS) and not str(name).startswith(
-        GIVEN
+    return (
+        bool(name) and name not in (BASE, SELF, VERIFIER, PAIRS) and not str(name).startswith(GIVEN)
     )

@@ -73,9 +73,7 @@ def label_entropy(world: Routes, dataset: Dataset, split: Split = "test") -> flo
     return total / len(rows)
 
 
-def _pairs(
-    world: Routes, policy: Policy, split: Split, count: int, seed: int
-) -> tuple[Pair, ...]:
+def _pairs(world: Routes, policy: Policy, split: Split, count: int, seed: int) -> tuple[Pair, ...]:
     prompts = world.prompts(split)
     laps = math.ceil(count / len(prompts))
     # One list of samples a prompt, two for every lap, so that each pair is fresh.
@@ -100,9 +98,7 @@ def _pairs(
             continue
         chosen, rejected = (first, second) if first_wins else (second, first)
         out.append(
-            Pair(
-                prompt_id=prompt.prompt_id, prompt=prompt.tokens, chosen=chosen, rejected=rejected
-            )
+            Pair(prompt_id=prompt.prompt_id, prompt=prompt.tokens, chosen=chosen, rejected=rejected)
         )
     return tuple(out)
 

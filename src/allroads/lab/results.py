@@ -158,9 +158,7 @@ def _refusals(config: CompareConfig, grade: dict[str, Any] | None) -> list[str]:
     return out
 
 
-def _points(
-    moments: dict[str, list[Moment]], chosen: dict[str, Moment]
-) -> list[Point]:
+def _points(moments: dict[str, list[Moment]], chosen: dict[str, Moment]) -> list[Point]:
     out = []
     for road, rows in moments.items():
         oracle = max(rows, key=lambda m: float(m.metric.mean()))
@@ -194,10 +192,14 @@ def _stage_rows(config: CompareConfig, settings: Settings) -> list[StageRow]:
     for road in chosen_roads(config, settings.recipe):
         for stage in road.stages:
             o, s = stage.objective, stage.source
-            who = s.who if not s.sampled else (
-                f"{s.who}, {s.per_prompt or 'N'} per prompt, fresh every {s.refresh}"
-                if s.refresh != "once"
-                else f"{s.who}, {s.per_prompt or 'N'} per prompt, once"
+            who = (
+                s.who
+                if not s.sampled
+                else (
+                    f"{s.who}, {s.per_prompt or 'N'} per prompt, fresh every {s.refresh}"
+                    if s.refresh != "once"
+                    else f"{s.who}, {s.per_prompt or 'N'} per prompt, once"
+                )
             )
             what = o.loss if o.loss == "none" else f"{o.loss} on {o.score}"
             if o.reference:
@@ -219,9 +221,7 @@ def _stage_rows(config: CompareConfig, settings: Settings) -> list[StageRow]:
 class _Reader:
     """Reads the results of jobs."""
 
-    def __init__(
-        self, folder: Path, config: CompareConfig, settings: Settings, plan: Plan
-    ) -> None:
+    def __init__(self, folder: Path, config: CompareConfig, settings: Settings, plan: Plan) -> None:
         self._folder, self._config, self._settings = folder, config, settings
         self._plan = plan
 
@@ -364,15 +364,11 @@ class _Reader:
         jobs = [j.id for j in self._plan.jobs.values() if j.kind == "pairs"]
         return float(np.mean([self._result(j)["label_nll"] for j in jobs])) if jobs else None
 
-    def ledger(
-        self, chosen: dict[str, Moment], grade: dict[str, Any] | None
-    ) -> list[LedgerRow]:
+    def ledger(self, chosen: dict[str, Moment], grade: dict[str, Any] | None) -> list[LedgerRow]:
         """What each road cost at its selected setting, per seed, and what the judging took."""
         out = []
         for road, moment in chosen.items():
-            cells = [
-                c for c in self._plan.cells if c.road == road and c.value == moment.cell.value
-            ]
+            cells = [c for c in self._plan.cells if c.road == road and c.value == moment.cell.value]
             total = [sum(map(self._cost, cell.ancestors), Cost()) for cell in cells]
             n = int(moment.cell.value or 1) if moment.cell.knob == "N" else 1
             out.append(_ledger_row(road, total, n))
@@ -435,8 +431,12 @@ def _moment(
 def _ledger_row(road: str, costs: Sequence[Cost], answers: int) -> LedgerRow:
     count = max(1, len(costs))
     names = (
-        "labels", "demonstrations", "scorer_queries", "outside_queries",
-        "tokens_trained", "tokens_sampled",
+        "labels",
+        "demonstrations",
+        "scorer_queries",
+        "outside_queries",
+        "tokens_trained",
+        "tokens_sampled",
     )
     means = {name: round(sum(getattr(c, name) for c in costs) / count) for name in names}
     return LedgerRow(

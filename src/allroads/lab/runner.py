@@ -1,4 +1,4 @@
-"""The one runner: jobs in order, in worker processes, each at most once, resumable after any kill."""
+"""The one runner: jobs in order, in worker processes, each once, resumable after any kill."""
 
 from __future__ import annotations
 

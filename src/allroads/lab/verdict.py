@@ -51,9 +51,7 @@ def compare_all(
     """
     others = [road for road in metric if road != baseline]
     paired = {r: stats.paired_difference(metric[r], metric[baseline]) for r in others}
-    adjusted = dict(
-        zip(others, stats.holm([paired[r].p_value for r in others]), strict=True)
-    )
+    adjusted = dict(zip(others, stats.holm([paired[r].p_value for r in others]), strict=True))
     out = []
     for road in others:
         estimate, p_holm = paired[road].estimate, adjusted[road]
@@ -101,15 +99,20 @@ def decide(
         headline = "No verdict: " + refusals[0]
         return Verdict(headline=headline, reasons=tuple(refusals[1:]), decided=False, rule=rule)
     stages = [c for c in comparisons if c.labeller == "data" and c.road != start]
-    by = {word: [c for c in stages if c.conclusion == word] for word in
-          ("better", "worse", "equivalent", "undecided")}
+    by = {
+        word: [c for c in stages if c.conclusion == word]
+        for word in ("better", "worse", "equivalent", "undecided")
+    }
     reasons = [_sentence(c) for c in comparisons]
     if by["better"]:
         best = max(by["better"], key=lambda c: c.difference.value)
         headline = (
             f"{best.road} pays here: {_signed(best.difference)} over {baseline}"
-            + (f" ({_list([c.road for c in by['better'] if c is not best])} too)"
-               if len(by["better"]) > 1 else "")
+            + (
+                f" ({_list([c.road for c in by['better'] if c is not best])} too)"
+                if len(by["better"]) > 1
+                else ""
+            )
             + "."
         )
         decided = True

@@ -1,4 +1,4 @@
-"""Where a job finds its materials: data, policies and reward models, by name, from the run folder."""
+"""Where a job finds its materials: data, policies, reward models, from the run folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import logging as transformers_logging
 
 from allroads import files
 from allroads.data.dataset import Dataset
@@ -59,6 +60,8 @@ class Workshop:
     """
 
     def __init__(self, folder: Path, config: CompareConfig, settings: Settings) -> None:
+        # A run loads hundreds of small checkpoints: one progress bar each is noise.
+        transformers_logging.disable_progress_bar()
         self.folder, self.config, self.settings = folder, config, settings
         self.device = resolve_device(config.device)
         self.dtype: torch.dtype = getattr(torch, config.dtype)

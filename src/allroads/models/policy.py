@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -64,8 +65,7 @@ class Policy:
 
     def logits_of(self, states: Tensor) -> Tensor:
         """(N, V) logits of (N, d) hidden states."""
-        head = self.model.get_output_embeddings()
-        return head(states)
+        return cast(nn.Module, self.model.get_output_embeddings())(states)
 
     def token_logprobs(self, rows: Rows, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
         """Log-probability of every completion token.
@@ -152,7 +152,7 @@ def _head_is_last(model: PreTrainedModel) -> bool:
     if head is None:
         return False
     ids = torch.arange(3, device=next(model.parameters()).device)[None]
-    whole = model(input_ids=ids, use_cache=False).logits
+    whole = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
     split = head(model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
     return bool(torch.allclose(whole.float(), split.float(), rtol=1e-5, atol=1e-5))
 
@@ -176,4 +176,5 @@ def load_policy(
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"--model {folder}: not a causal language model: {reason}") from error
-    return Policy(model.to(device), eos_id)
+    cast(nn.Module, model).to(device)
+    return Policy(model, eos_id)

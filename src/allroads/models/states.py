@@ -33,9 +33,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         if len(self.prompts) != len(self.completions):
-            raise ValueError(
-                f"{len(self.prompts)} prompts for {len(self.completions)} completions"
-            )
+            raise ValueError(f"{len(self.prompts)} prompts for {len(self.completions)} completions")
         for prompt, completion in zip(self.prompts, self.completions, strict=True):
             if not prompt or not completion:
                 raise ModelError(
@@ -116,7 +114,7 @@ def completion_states(backbone: nn.Module, rows: Rows) -> States:
 
 def _in_full(backbone: nn.Module, rows: Rows, device: torch.device) -> Tensor:
     full = [(*p, *c) for p, c in zip(rows.prompts, rows.completions, strict=True)]
-    ids, mask = pad_right(full, device)
+    ids, _ = pad_right(full, device)
     # Right padding needs no mask under causal attention: no real token can see it.
     hidden = backbone(input_ids=ids, use_cache=False).last_hidden_state
     longest = max(map(len, rows.completions))
@@ -126,18 +124,13 @@ def _in_full(backbone: nn.Module, rows: Rows, device: torch.device) -> Tensor:
     return hidden[torch.arange(len(rows), device=device)[:, None], index]
 
 
-def _shared(
-    backbone: nn.Module, unique: list[Tokens], rows: Rows, device: torch.device
-) -> Tensor:
-    ids, mask = pad_left(unique, device)
+def _shared(backbone: nn.Module, unique: list[Tokens], rows: Rows, device: torch.device) -> Tensor:
+    # Padded on the right, the prompts need no mask under causal attention, which is the fast path;
+    # the gap before each completion is masked, and positions are given, so nothing sees it.
+    ids, mask = pad_right(unique, device)
     cache = DynamicCache()
-    first = backbone(
-        input_ids=ids,
-        attention_mask=mask.long(),
-        position_ids=positions_of(mask),
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state[:, -1]
+    states = backbone(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+    first = states[torch.arange(len(unique), device=device), mask.sum(dim=1) - 1]
     where = {prompt: i for i, prompt in enumerate(unique)}
     pick = torch.tensor([where[p] for p in rows.prompts], device=device)
     cache.batch_select_indices(pick)

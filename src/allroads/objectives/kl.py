@@ -25,6 +25,6 @@ def k2(policy_N: Float[Tensor, " n"], reference_N: Float[Tensor, " n"]) -> Float
 
 
 def k3(policy_N: Float[Tensor, " n"], reference_N: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """r - 1 - log r with r = reference / policy: unbiased, never negative."""
+    """R - 1 - log r with r = reference / policy: unbiased, never negative."""
     log_r = reference_N - policy_N
     return torch.expm1(log_r) - log_r

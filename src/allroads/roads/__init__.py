@@ -1,1 +1,1 @@
-"""Roads: stages of source x labeller x pick x objective, the one loop that travels them, the table."""
+"""Roads: stages of source x labeller x pick x objective, the one loop, the table of roads."""

@@ -185,7 +185,9 @@ def accumulate(
     loss_sum, sums = 0.0, dict.fromkeys(loss_row.metrics, 0.0)
     for piece in pieces(longest, supplies.token_budget):
         part = [units[i] for i in piece]
-        rows = Rows([u.prompt for u in part for _ in range(k)], [c for u in part for c in u.completions])
+        rows = Rows(
+            [u.prompt for u in part for _ in range(k)], [c for u in part for c in u.completions]
+        )
         scored = _scored(stage, trainee, supplies, part, rows, k)
         loss_U, metrics_U = loss_row.function(scored)
         loss = loss_U.sum() / divisor

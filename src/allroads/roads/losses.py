@@ -75,9 +75,11 @@ def _rloo(scored: Scored) -> tuple[Tensor, dict[str, Tensor]]:
         "advantage_deviation": scored.advantage.std(dim=1),
     }
     if scored.reference is not None:
-        metrics["kl"] = objectives.k1(
-            scored.behaviour.flatten(), scored.reference.flatten()
-        ).view_as(ratio).mean(dim=1)
+        metrics["kl"] = (
+            objectives.k1(scored.behaviour.flatten(), scored.reference.flatten())
+            .view_as(ratio)
+            .mean(dim=1)
+        )
     return loss, metrics
 
 

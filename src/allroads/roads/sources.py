@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from allroads import objectives
+from allroads import files, objectives
 from allroads.data.dataset import Dataset
 from allroads.errors import TrainingError
 from allroads.judges import Labeller
@@ -69,6 +70,8 @@ class Supplies:
         max_new_tokens: length limit of sampled completions.
         token_budget: padded tokens per forward pass.
         sample_batch: completions decoded together.
+        reference_cache: file for the reference's log-probabilities of the offline units, which
+            stages with the same reference and data (another beta, say) share; None: not kept.
     """
 
     dataset: Dataset
@@ -81,6 +84,7 @@ class Supplies:
     max_new_tokens: int
     token_budget: int
     sample_batch: int
+    reference_cache: Path | None = None
 
 
 def planned_slots(stage: Stage, dataset: Dataset) -> int:
@@ -97,7 +101,9 @@ def planned_slots(stage: Stage, dataset: Dataset) -> int:
     return prompts
 
 
-def gather(stage: Stage, supplies: Supplies, policy: Policy | None, index: int, cost: Cost) -> Round:
+def gather(
+    stage: Stage, supplies: Supplies, policy: Policy | None, index: int, cost: Cost
+) -> Round:
     """The training material of round `index`; what it took is added to `cost`.
 
     Raises:
@@ -134,13 +140,10 @@ def _offline(stage: Stage, supplies: Supplies, cost: Cost) -> Round:
             f"stage {stage.name!r} has no {stage.source.who} to train on; the audit says where "
             "the rows went"
         )
-    units = _with_reference(units, stage, supplies, cost)
-    return Round(tuple(units), len(units), {})
+    return Round(tuple(_with_reference(units, supplies, cost, offline=True)), len(units), {})
 
 
-def _sampled(
-    stage: Stage, supplies: Supplies, writer: Policy, index: int, cost: Cost
-) -> Round:
+def _sampled(stage: Stage, supplies: Supplies, writer: Policy, index: int, cost: Cost) -> Round:
     prompts = _prompts_of_round(stage, supplies, index)
     per_prompt = stage.source.per_prompt
     assert per_prompt is not None
@@ -155,10 +158,14 @@ def _sampled(
     )
     flat = [one for group in groups for one in group]
     cost.tokens_sampled += sum(len(one.tokens) for one in flat)
-    cost.flops += 2.0 * writer.parameters_count * sum(
-        len(one.tokens) + len(one.prompt.tokens) / per_prompt for one in flat
+    cost.flops += (
+        2.0
+        * writer.parameters_count
+        * sum(len(one.tokens) + len(one.prompt.tokens) / per_prompt for one in flat)
     )
-    scores = _score(supplies, [one.prompt.tokens for one in flat], [one.tokens for one in flat], cost)
+    scores = _score(
+        supplies, [one.prompt.tokens for one in flat], [one.tokens for one in flat], cost
+    )
     scored = [
         [Scored(one, scores[g * per_prompt + k]) for k, one in enumerate(group)]
         for g, group in enumerate(groups)
@@ -184,7 +191,7 @@ def _sampled(
         )
         advantages.append([one.score for one in picked])
     facts["dropped"] = float(len(prompts) - len(units))
-    units = _with_reference(units, stage, supplies, cost)
+    units = _with_reference(units, supplies, cost, offline=False)
     if stage.pick == "group" and units:
         units = _with_advantages(units, advantages, stage)
     return Round(tuple(units), len(prompts), facts)
@@ -220,26 +227,38 @@ def _score(
     return scores
 
 
-@torch.no_grad()
 def _with_reference(
-    units: list[Unit], stage: Stage, supplies: Supplies, cost: Cost
+    units: list[Unit], supplies: Supplies, cost: Cost, *, offline: bool
 ) -> list[Unit]:
     """The units with their log-probabilities under the reference, computed once."""
-    reference = supplies.reference
-    if reference is None or not units:
+    if supplies.reference is None or not units:
         return units
     k = len(units[0].completions)
-    rows = Rows([u.prompt for u in units for _ in range(k)], [c for u in units for c in u.completions])
-    values = by_tokens(
+    rows = Rows(
+        [u.prompt for u in units for _ in range(k)], [c for u in units for c in u.completions]
+    )
+    cache = supplies.reference_cache if offline else None
+    if cache is not None and cache.is_file():
+        values = files.read_json(cache)
+    else:
+        values = _reference_logprobs(supplies.reference, rows, supplies)
+        if cache is not None:
+            files.write_json(cache, values)
+    # Counted also where another stage computed them: the ledger says what a road costs alone.
+    cost.tokens_scored += rows.tokens
+    cost.flops += 2.0 * supplies.reference.parameters_count * rows.tokens
+    return [
+        _replace(unit, reference=tuple(values[i * k : (i + 1) * k])) for i, unit in enumerate(units)
+    ]
+
+
+@torch.no_grad()
+def _reference_logprobs(reference: Policy, rows: Rows, supplies: Supplies) -> list[float]:
+    return by_tokens(
         rows,
         supplies.token_budget,
         lambda part: reference.sequence_logprobs(part, temperature=supplies.temperature),
     )
-    cost.tokens_scored += rows.tokens
-    cost.flops += 2.0 * reference.parameters_count * rows.tokens
-    return [
-        _replace(unit, reference=tuple(values[i * k : (i + 1) * k])) for i, unit in enumerate(units)
-    ]
 
 
 def _with_advantages(units: list[Unit], scores: list[list[float]], stage: Stage) -> list[Unit]:

@@ -277,14 +277,19 @@ def _set(stage: Stage, knob: str, value: float) -> Stage:
 def differences(a: Road, b: Road) -> list[tuple[str, str, str]]:
     """(field, in a, in b) for every field in which two roads' stages differ.
 
-    Stages are matched by name, and the last stages with each other.
+    Stages are matched by name, and the last stages with each other; a stage that only one road has
+    is one line.
     """
     left, right = _fields(a), _fields(b)
-    return [
-        (key, left.get(key, "-"), right.get(key, "-"))
-        for key in dict.fromkeys([*left, *right])
-        if left.get(key) != right.get(key)
-    ]
+    out: dict[str, tuple[str, str, str]] = {}
+    for key in dict.fromkeys([*left, *right]):
+        stage = key.split(".")[0]
+        alone = [any(k.startswith(stage + ".") for k in side) for side in (left, right)]
+        if not all(alone):
+            out[stage] = (stage, *("a stage of its own" if has else "-" for has in alone))  # type: ignore[assignment]
+        elif left.get(key) != right.get(key):
+            out[key] = (key, left.get(key, "-"), right.get(key, "-"))
+    return list(out.values())
 
 
 def _fields(road: Road) -> dict[str, str]:

@@ -6,6 +6,7 @@ reward is half the share of hops that follow a road plus half for ending in the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -127,7 +128,7 @@ class Routes:
         }
 
     def prompts(self, split: Split) -> tuple[Prompt, ...]:
-        """The start-goal pairs of one split, all solvable within `max_hops`; the grader has none."""
+        """The start-goal pairs of one split, solvable within `max_hops`; the grader has none."""
         return self._split.get(split, ())
 
     def demonstrations(self, count: int, *, seed: int) -> tuple[Demonstration, ...]:
@@ -171,9 +172,7 @@ class Routes:
         if not towns:
             return 0.0
         walk = (prompt[0], *towns)
-        legal = sum(
-            bool(self.roads[a - 1, b - 1]) for a, b in zip(walk[:-1], walk[1:], strict=True)
-        )
+        legal = sum(bool(self.roads[a - 1, b - 1]) for a, b in itertools.pairwise(walk))
         return 0.5 * legal / len(towns) + 0.5 * (finished and towns[-1] == prompt[1])
 
     def decode(self, tokens: Sequence[int]) -> str:

@@ -1,0 +1,5 @@
+"""`python -m allroads`."""
+
+from allroads.cli import main
+
+main()

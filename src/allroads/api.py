@@ -1,0 +1,125 @@
+"""The library's front door: the command line's nouns as functions.
+
+import allroads
+
+results = allroads.compare(world="routes", roads=["sft", "dpo"], out="runs/mine")
+print(results.verdict.headline)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from allroads.errors import ConfigError
+from allroads.lab import compare as _compare
+from allroads.lab.config import CompareConfig, build_config
+from allroads.lab.jobs import Plan
+from allroads.lab.runner import Event, Listener, locked, run_jobs
+from allroads.lab.workshop import resolve_device
+from allroads.records import Results
+from allroads.roads.atlas import Recipe, atlas
+from allroads.roads.stage import Road
+
+
+def _silent(event: Event) -> None:
+    """Hear nothing."""
+
+
+def roads(start: str = "sft", recipe: Recipe | None = None) -> dict[str, Road]:
+    """Every named road, as stages of source x labeller x pick x objective."""
+    return atlas(start, recipe)
+
+
+def compare(
+    *,
+    out: str | Path,
+    config: CompareConfig | None = None,
+    listener: Listener = _silent,
+    **fields: Any,
+) -> Results:
+    """Run a comparison to its report, or continue an interrupted one.
+
+    Args:
+        out: the run folder; `report.html` lies in it afterwards.
+        config: a checked configuration, instead of `fields`.
+        listener: told of progress.
+        **fields: fields of `CompareConfig`, for example `data`, `model`, `roads`, `seeds`.
+
+    Raises:
+        InputError: for anything in the input that cannot be used, in one sentence.
+        AllroadsError: when a job failed; finished jobs are kept.
+    """
+    chosen = config or build_config(fields, origin="compare()")
+    command = f"allroads.compare(out={str(out)!r}, **{chosen.model_dump(exclude_defaults=True)!r})"
+    return _compare.compare(_compare.prepare(chosen), Path(out), listener, command)
+
+
+def open_run(folder: str | Path) -> Results:
+    """The results of a finished run, collected again from its files; rewrites its report."""
+    return _compare.rebuild(Path(folder))
+
+
+def train(
+    road: str,
+    *,
+    out: str | Path,
+    value: float | None = None,
+    seed: int = 0,
+    config: CompareConfig | None = None,
+    listener: Listener = _silent,
+    **fields: Any,
+) -> Path:
+    """Train one road at one setting and one seed; nothing is evaluated.
+
+    Args:
+        road: a name of `roads()`, or of the configuration's own.
+        out: the run folder.
+        value: beta; needed where the road has that knob.
+        seed: the one seed.
+        config: a checked configuration, instead of `fields`.
+        listener: told of progress.
+        **fields: fields of `CompareConfig`.
+
+    Returns:
+        The folder of the trained model, which transformers loads.
+
+    Raises:
+        ConfigError: for best-of-N, which trains nothing beside its reward model.
+    """
+    base = config or build_config(fields, origin="train()")
+    changes: dict[str, Any] = {"roads": (road,), "seeds": (seed,)}
+    if value is not None:
+        changes["betas"] = (value,)
+    chosen = base.model_copy(update=changes)
+    prepared = _compare.prepare(chosen)
+    target, jobs = _training_jobs(prepared.plan, road)
+    folder = Path(out)
+    command = f"allroads.train({road!r}, out={str(out)!r}, value={value}, seed={seed})"
+    with locked(folder):
+        _compare.write_manifest(
+            folder, chosen, prepared.settings, str(resolve_device(chosen.device)), command
+        )
+        _compare.write_inputs(prepared, folder)
+        run_jobs(jobs, folder, chosen, prepared.settings, listener)
+    return folder / "checkpoints" / target / "model"
+
+
+def _training_jobs(plan: Plan, road: str) -> tuple[str, dict[str, Any]]:
+    """The job that makes the road's model, and all that it stands on."""
+    target = next((c.last for c in plan.cells if c.road == road and c.knob != "N"), None)
+    target = target or next((row[4] for row in plan.scorers if row[0] == road), None)
+    if target is not None and plan.jobs[target].kind == "scorer":
+        target = plan.jobs[target].spec["target"]
+    if target is None:
+        raise ConfigError(
+            f"road {road!r} trains no model of its own; train 'reward-model' and serve best-of-N"
+        )
+    needed: set[str] = set()
+    front = [target]
+    while front:
+        name = front.pop()
+        if name not in needed:
+            needed.add(name)
+            front.extend(plan.jobs[name].needs)
+    return target, {name: job for name, job in plan.jobs.items() if name in needed}

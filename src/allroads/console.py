@@ -1,0 +1,122 @@
+"""What the command line prints: the plan, progress with time left; plain lines off a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from allroads.lab.compare import Prepared
+    from allroads.lab.estimate import Tokens
+    from allroads.lab.runner import Event
+
+_PLAIN_EVERY = 15.0
+"""Seconds between two lines about the same job, off a terminal."""
+
+
+def duration(seconds: float) -> str:
+    """Readable time."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.1f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def count(number: float) -> str:
+    """A number with a unit prefix."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def plan_lines(
+    prepared: Prepared, costs: dict[str, tuple[Tokens, float]], done: set[str]
+) -> list[str]:
+    """The plan as a table: what is trained, sampled and judged, and how long it may take."""
+    config, settings, jobs = prepared.config, prepared.settings, prepared.plan.jobs
+    groups: dict[str, list[str]] = {}
+    for name, job in jobs.items():
+        label = name.rsplit("-", 2)[0]
+        groups.setdefault(f"{job.kind}: {label}" if job.kind == "stage" else job.kind, []).append(
+            name
+        )
+    lines = [
+        f"Data   {settings.data_label}",
+        f"Model  {settings.model_label}",
+        f"Roads  {', '.join(config.roads)}",
+        f"Cells  {len(config.seeds)} seeds, beta {_list(config.betas)}, N {_list(config.ns)}; "
+        f"{len(jobs)} jobs in {config.processes} processes of {config.threads} thread(s)",
+        "",
+        f"{'stage':<38}{'jobs':>5}{'tokens trained':>16}{'sampled':>10}{'scored':>10}{'time':>10}",
+    ]
+    for label, names in groups.items():
+        tokens = [costs[name][0] for name in names]
+        left = [costs[name][1] for name in names if name not in done]
+        lines.append(
+            f"{label.removeprefix('stage: '):<38}{len(names):>5}"
+            f"{count(sum(t.trained for t in tokens)):>16}"
+            f"{count(sum(t.sampled for t in tokens)):>10}"
+            f"{count(sum(t.scored for t in tokens)):>10}"
+            f"{duration(sum(left)) if left else 'done':>10}"
+        )
+    total = sum(seconds for name, (_, seconds) in costs.items() if name not in done)
+    lines += ["", f"Estimated time: {duration(total / config.processes)}"]
+    return lines
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return "/".join(f"{value:g}" for value in values)
+
+
+class Progress:
+    """Follows jobs; knows how much of the estimated work is left."""
+
+    def __init__(self, seconds: dict[str, float], processes: int) -> None:
+        self._seconds, self._processes = seconds, processes
+        self._part = dict.fromkeys(seconds, 0.0)
+        self._since = time.monotonic()
+        self._before = 0.0
+        self._told: dict[str, float] = {}
+        self._live = sys.stderr.isatty()
+        self._started = False
+
+    def __call__(self, event: Event) -> None:
+        """Take an event of the runner."""
+        kind, name, step, total = event
+        now = time.monotonic()
+        self._part[name] = step / max(1, total)
+        finished = sum(part >= 1 for part in self._part.values())
+        if kind == "done" and not self._started and now - self._since < 1e-3 * len(self._part):
+            # Jobs of an earlier run are reported at once, before any work.
+            self._before = self._work()
+            return
+        self._started = True
+        left = self._left(now)
+        head = f"[{finished}/{len(self._part)}]"
+        if kind == "done":
+            self._line(f"{head} {name} done{left}", final=True)
+        elif self._live:
+            self._line(f"{head} {name} {step}/{total}{left}", final=False)
+        elif now - self._told.setdefault(name, now) > _PLAIN_EVERY:
+            self._told[name] = now
+            self._line(f"{head} {name} step {step} of {total}{left}", final=True)
+
+    def _work(self) -> float:
+        return sum(self._seconds[name] * part for name, part in self._part.items())
+
+    def _left(self, now: float) -> str:
+        done = self._work() - self._before
+        remaining = sum(self._seconds.values()) - self._before - done
+        elapsed = now - self._since
+        if done <= 0 or elapsed < 3:
+            return f", about {duration(remaining / self._processes)} left"
+        return f", about {duration(remaining * elapsed / done)} left"
+
+    def _line(self, text: str, *, final: bool) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K" + text + ("\n" if final else ""))
+        else:
+            sys.stderr.write(text + "\n")
+        sys.stderr.flush()

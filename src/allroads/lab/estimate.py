@@ -1,0 +1,231 @@
+"""What a plan will cost, before it runs: tokens from the plan, seconds from a short calibration."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from allroads.lab.compare import Prepared
+from allroads.lab.jobs import Job
+from allroads.lab.workshop import resolve_device
+from allroads.models.policy import Policy
+from allroads.models.states import Rows
+from allroads.roads.stage import DEMONSTRATIONS, Stage
+from allroads.rollouts.sampler import sample
+from allroads.types import Prompt
+
+_JOB_OVERHEAD = 0.5
+"""Seconds of a job besides its tokens: loading, saving."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens that a job trains on, samples, and only runs forward."""
+
+    trained: float = 0.0
+    sampled: float = 0.0
+    scored: float = 0.0
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Tokens per second of one process on this machine."""
+
+    train: float
+    sample: float
+    score: float
+
+    def seconds(self, tokens: Tokens) -> float:
+        """Expected time of a job."""
+        return (
+            tokens.trained / self.train
+            + tokens.sampled / self.sample
+            + tokens.scored / self.score
+            + _JOB_OVERHEAD
+        )
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Counts and typical lengths that a plan's cost follows from."""
+
+    demonstrations: int
+    pairs: dict[str, int]
+    prompts: dict[str, int]
+    prompt_length: float
+    completion_length: float
+    sample_length: float
+
+
+def shape_of(prepared: Prepared) -> Shape:
+    """Counts and mean lengths: of the data, or what a world will make."""
+    config, dataset = prepared.config, prepared.dataset
+    if dataset is None:
+        from allroads.data.worlds import make_world
+
+        assert config.world is not None
+        world = make_world(config.world, **config.world_options)
+        length = float(np.mean([len(d.completion) for d in world.demonstrations(200, seed=0)]))
+        sizes = config.sizes
+        return Shape(
+            demonstrations=sizes.demonstrations,
+            pairs={
+                "train": sizes.pairs,
+                "selection": sizes.selection_pairs,
+                "test": sizes.test_pairs,
+            },
+            prompts={s: len(world.prompts(s)) for s in ("train", "selection", "test")},  # type: ignore[arg-type]
+            prompt_length=2.0,
+            completion_length=length,
+            sample_length=length,
+        )
+    rows = dataset.pairs["train"]
+    lengths = [(len(p.chosen) + len(p.rejected)) / 2 for p in rows]
+    mean = float(np.mean(lengths))
+    return Shape(
+        demonstrations=len(dataset.demonstrations),
+        pairs={s: len(dataset.pairs[s]) for s in dataset.pairs},
+        prompts={s: len(dataset.prompts[s]) for s in dataset.prompts},
+        prompt_length=float(np.mean([len(p.prompt) for p in rows])),
+        completion_length=mean,
+        sample_length=min(1.3 * mean, float(prepared.settings.max_new_tokens)),
+    )
+
+
+def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
+    """Expected tokens of a job."""
+    row, sampled_row = (
+        shape.prompt_length + shape.completion_length,
+        shape.prompt_length + shape.sample_length,
+    )
+    if job.kind == "stage":
+        return _stage_tokens(job.stage, job.spec["split"], shape)
+    limit = prepared.config.eval_prompts
+    answers = (
+        min(limit, shape.prompts["test"])
+        + min(max(50, limit // 2), shape.prompts["train"])
+        + min(max(100, limit // 2), shape.prompts["selection"])
+    )
+    if job.kind == "evaluate":
+        count = job.spec["snapshots"] * job.spec["samples"] * answers
+        # Every answer passes one scorer at most, and those on test prompts the start policy too.
+        return Tokens(0, count * shape.sample_length, 1.2 * count * sampled_row)
+    if job.kind == "best-of-n":
+        top = max(job.spec["ns"])
+        test = min(limit, shape.prompts["test"])
+        count = test * job.spec["pool"] + (answers - test) * top
+        return Tokens(0, count * shape.sample_length, count * sampled_row)
+    if job.kind == "scorer":
+        pairs = shape.pairs["test"] + min(300, shape.pairs["train"])
+        return Tokens(0, 0, 2 * pairs * row)
+    if job.kind == "pairs":
+        pairs = sum(shape.pairs.values())
+        return Tokens(0, 2 * pairs * shape.sample_length, 0)
+    return Tokens()
+
+
+def _stage_tokens(stage: Stage, split: str, shape: Shape) -> Tokens:
+    schedule = stage.schedule
+    row = shape.prompt_length + shape.completion_length
+    reference = 1 if stage.objective.reference else 0
+    if not stage.source.sampled:
+        sides = 1 if stage.yields == "single" else 2
+        units = shape.demonstrations if stage.source.who == DEMONSTRATIONS else shape.pairs[split]
+        once = units * sides * row
+        return Tokens(once * schedule.epochs, 0, once * reference)
+    prompts = shape.prompts["train"]
+    if stage.source.refresh == "update":
+        prompts = schedule.rounds * min(schedule.batch_size, prompts)
+    k = stage.source.per_prompt or 1
+    used = k if stage.pick == "group" else 2
+    sampled = shape.prompt_length + shape.sample_length
+    return Tokens(
+        prompts * used * sampled * schedule.epochs,
+        prompts * k * shape.sample_length,
+        prompts * sampled * (k + used * reference),
+    )
+
+
+def measure_speed(prepared: Prepared, shape: Shape) -> Speed:
+    """Train, score and sample a little on rows of typical length; a few seconds."""
+    policy = Policy(copy.deepcopy(prepared.policy.model), prepared.settings.eos_id)
+    policy.model.to(resolve_device(prepared.config.device))  # type: ignore[arg-type]
+    before = torch.get_num_threads()
+    torch.set_num_threads(prepared.config.threads)
+    try:
+        rows = _typical_rows(prepared, shape)
+        train = _rate(rows.tokens, lambda: _train_once(policy, rows))
+        with torch.no_grad():
+            score = _rate(rows.tokens, lambda: policy.sequence_logprobs(rows))
+        prompts = [Prompt(prompt_id=str(i), tokens=p) for i, p in enumerate(rows.prompts[:64])]
+        drawn: list[int] = []
+
+        def draw() -> None:
+            groups = sample(
+                policy,
+                prompts,
+                per_prompt=2,
+                temperature=1.0,
+                max_new_tokens=min(prepared.settings.max_new_tokens, 24),
+                seed=(0, "calibration"),
+            )
+            drawn.append(sum(len(one.tokens) for group in groups for one in group))
+
+        draw()
+        seconds = _seconds(draw)
+        return Speed(train=train, sample=drawn[-1] / seconds, score=score)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _typical_rows(prepared: Prepared, shape: Shape) -> Rows:
+    rng = np.random.default_rng(0)
+    count = max(4, min(64, int(8192 / (shape.prompt_length + shape.completion_length))))
+
+    def draw(length: float) -> tuple[int, ...]:
+        size = max(1, round(length))
+        return tuple(rng.integers(1, prepared.settings.vocabulary, size=size).tolist())
+
+    return Rows(
+        [draw(shape.prompt_length) for _ in range(count)],
+        [draw(shape.completion_length) for _ in range(count)],
+    )
+
+
+def _train_once(policy: Policy, rows: Rows) -> None:
+    optimiser = torch.optim.AdamW(policy.model.parameters(), lr=0.0, fused=True)
+    policy.sequence_logprobs(rows).mean().backward()
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+
+
+def _rate(tokens: int, work: object) -> float:
+    assert callable(work)
+    work()
+    return tokens / _seconds(work)
+
+
+def _seconds(work: object) -> float:
+    """The faster of two runs."""
+    assert callable(work)
+    best = float("inf")
+    for _ in range(2):
+        since = time.perf_counter()
+        work()
+        best = min(best, time.perf_counter() - since)
+    return best
+
+
+def estimate(prepared: Prepared) -> dict[str, tuple[Tokens, float]]:
+    """(tokens, seconds in one process) of every job."""
+    shape = shape_of(prepared)
+    speed = measure_speed(prepared, shape)
+    out = {}
+    for name, job in prepared.plan.jobs.items():
+        tokens = tokens_of(job, shape, prepared)
+        out[name] = (tokens, speed.seconds(tokens))
+    return out

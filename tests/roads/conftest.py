@@ -1,0 +1,26 @@
+"""Fixtures for the tests of roads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from allroads.roads import sources
+from allroads.rollouts.sampler import sample
+from allroads.types import Completion
+from tests.conftest import EOS
+
+
+@pytest.fixture
+def all_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sample ends with end-of-sequence: an unfinished one is placed by a rule of its own."""
+
+    def finished(*args: Any, **options: Any) -> list[list[Completion]]:
+        return [
+            [replace(one, tokens=(*one.tokens[:-1], EOS), finished=True) for one in group]
+            for group in sample(*args, **options)
+        ]
+
+    monkeypatch.setattr(sources, "sample", finished)

@@ -37,8 +37,9 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     An existing folder of that name is replaced.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left_over in path.parent.glob(f".{path.name}.*.tmp"):
+        shutil.rmtree(left_over)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     fill(temporary)
     if path.exists():

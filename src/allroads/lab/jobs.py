@@ -118,6 +118,12 @@ def chosen_roads(config: CompareConfig, recipe: Recipe) -> list[Road]:
                 raise ConfigError(
                     f"road {road.name!r} needs a verifier; only built-in worlds have one"
                 )
+            if stage.objective.loss == "rloo" and stage.source.temperature != config.temperature:
+                raise ConfigError(
+                    f"road {road.name!r}: stage {stage.name!r} samples at temperature "
+                    f"{stage.source.temperature:g}, but log-probabilities are taken at "
+                    f"{config.temperature:g}; a policy gradient needs both the same"
+                )
             if stage.source.who == "demonstrations" and not (config.world or config.demonstrations):
                 raise ConfigError(
                     f"road {road.name!r}: stage {stage.name!r} needs --demonstrations FILE"

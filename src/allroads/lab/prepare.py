@@ -88,7 +88,8 @@ def _pairs(world: Routes, policy: Policy, split: Split, count: int, seed: int) -
     )
     rng = child(seed, "world-labels", split)
     out: list[Pair] = []
-    slots = [(lap, i) for lap in range(laps) for i in range(len(prompts))][:count]
+    order = child(seed, "world-order", split).permutation(len(prompts)).tolist()
+    slots = [(lap, i) for lap in range(laps) for i in order][:count]
     for lap, i in slots:
         prompt: Prompt = prompts[i]
         first, second = (one.tokens for one in groups[i][2 * lap : 2 * lap + 2])

@@ -155,6 +155,12 @@ def _step(
             f"the learning rate (now {stage.schedule.learning_rate:g})"
         )
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), stage.schedule.gradient_clip)
+    if not math.isfinite(float(norm)):
+        raise TrainingError(
+            f"stage {stage.name!r}: the gradient became {float(norm)} at step "
+            f"{state.position.step}; lower the learning rate (now "
+            f"{stage.schedule.learning_rate:g})"
+        )
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     state.optimiser.step()
@@ -182,7 +188,8 @@ def accumulate(
     longest = [k * (len(u.prompt) + max(map(len, u.completions))) for u in units]
     tokens = sum(len(c) for u in units for c in u.completions)
     divisor = tokens if loss_row.per == "token" else len(units)
-    loss_sum, sums = 0.0, dict.fromkeys(loss_row.metrics, 0.0)
+    loss_sum = 0.0
+    sums: dict[str, float] = {}
     for piece in pieces(longest, supplies.token_budget):
         part = [units[i] for i in piece]
         rows = Rows(
@@ -194,7 +201,7 @@ def accumulate(
         loss.backward()
         loss_sum += float(loss.detach())
         for name, values in metrics_U.items():
-            sums[name] += float(values.sum())
+            sums[name] = sums.get(name, 0.0) + float(values.sum())
         cost.tokens_trained += rows.tokens
         cost.flops += 6.0 * trainee.parameters_count * rows.tokens
     return loss_sum, {name: value / len(units) for name, value in sums.items()}

@@ -138,6 +138,9 @@ COMMON_METRICS = {
     "units": "units in the batch",
     "score": "labeller's score of the sampled completions, mean over the round (online only)",
     "unfinished": "share of the round's completions cut at the length limit (online only)",
-    "dropped": "prompts of the round that gave no unit: tie, both unfinished, or a failed score",
+    "length": "tokens per sampled completion, mean over the round (online only)",
+    "dropped": "prompts of the round that gave no unit: tie, both unfinished, or a failed score "
+    "(online only)",
+    "failed": "completions of the round without a score (online only)",
 }
 """Logged for every stage."""

@@ -26,6 +26,11 @@ def _usable(group: Sequence[Scored]) -> list[Scored]:
     return [one for one in group if not math.isnan(one.score)]
 
 
+def _by_rank(one: Scored) -> tuple[tuple[bool, float], float, tuple[int, ...]]:
+    """Rank, then log-probability, then the tokens themselves: never the order of arrival."""
+    return (one.rank, one.completion.logprob, one.completion.tokens)
+
+
 def _ordered(better: Scored, worse: Scored) -> tuple[Scored, Scored] | None:
     if better.completion.tokens == worse.completion.tokens or better.rank == worse.rank:
         return None
@@ -54,8 +59,8 @@ def best_worst(group: Sequence[Scored]) -> tuple[Scored, Scored] | None:
     usable = _usable(group)
     if len(usable) < 2:
         return None
-    best = max(usable, key=lambda one: (one.rank, one.completion.logprob))
-    worst = min(usable, key=lambda one: (one.rank, -one.completion.logprob))
+    best = max(usable, key=_by_rank)
+    worst = min(usable, key=lambda one: (one.rank, -one.completion.logprob, one.completion.tokens))
     return _ordered(best, worst)
 
 
@@ -64,7 +69,7 @@ def winners(group: Sequence[Scored]) -> tuple[Scored, ...] | None:
     usable = _usable(group)
     if not usable:
         return None
-    return (max(usable, key=lambda one: (one.rank, one.completion.logprob)),)
+    return (max(usable, key=_by_rank),)
 
 
 def whole_group(group: Sequence[Scored]) -> tuple[Scored, ...] | None:
@@ -76,8 +81,8 @@ def floored(groups: Sequence[Sequence[Scored]], *, penalty: float) -> list[list[
     """Unfinished completions get the round's lowest finished score minus `penalty`.
 
     A reward model's score of a text that it never saw cut off means nothing; this places such a
-    text below every finished one by a stated amount, in the labeller's units. Where no completion
-    of the round is finished, all get 0: there is nothing to learn from.
+    text below every finished one by a stated amount, in the labeller's units. Where no finished
+    completion of the round has a score, the others get none either: there is nothing to compare.
     """
     finished = [
         one.score
@@ -85,7 +90,7 @@ def floored(groups: Sequence[Sequence[Scored]], *, penalty: float) -> list[list[
         for one in group
         if one.completion.finished and not math.isnan(one.score)
     ]
-    floor = min(finished) - penalty if finished else 0.0
+    floor = min(finished) - penalty if finished else math.nan
     return [
         [one if one.completion.finished else Scored(one.completion, floor) for one in group]
         for group in groups

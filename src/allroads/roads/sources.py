@@ -63,7 +63,6 @@ class Supplies:
         seed: the run's seed; every draw hangs on it and on `address`.
         address: the stage's own place in the seed tree.
         reference: the frozen reference, where the objective has one.
-        reference_is_start: whether the reference equals the weights that the stage starts from.
         writer: the frozen policy that writes, where the source is another stage.
         labeller: who scores sampled completions.
         temperature: at which every log-probability is taken.
@@ -191,6 +190,7 @@ def _sampled(stage: Stage, supplies: Supplies, writer: Policy, index: int, cost:
         )
         advantages.append([one.score for one in picked])
     facts["dropped"] = float(len(prompts) - len(units))
+    facts["failed"] = float(len(scores) - len(good))
     units = _with_reference(units, supplies, cost, offline=False)
     if stage.pick == "group" and units:
         units = _with_advantages(units, advantages, stage)

@@ -21,6 +21,14 @@ VERIFIER = "verifier"
 DEMONSTRATIONS = "demonstrations"
 PAIRS = "pairs"
 
+_WORDS: dict[str, tuple[str, ...]] = {
+    "start": (BASE,),
+    "source": (DEMONSTRATIONS, PAIRS, SELF, BASE),
+    "labeller": ("none", DATA, VERIFIER),
+    "reference": ("start", BASE, ""),
+}
+_RESERVED = frozenset(word for words in _WORDS.values() for word in words)
+
 PickName = Literal["as-given", "winners", "two", "best-worst", "group"]
 Score = Literal["log-prob", "implicit", "head-last", "head-mean", "head-sum"]
 Unit = Literal["single", "pair", "group"]
@@ -106,6 +114,29 @@ class Stage(Choice):
         return self.objective.loss != "none"
 
     @property
+    def kind(self) -> Literal["policy", "local reward model", "reward model", "best-of-n"]:
+        """What a later stage gets when it names this one.
+
+        A policy fitted on its implicit reward is a local reward model too.
+        """
+        if not self.trains:
+            return "best-of-n"
+        if self.makes == "reward model":
+            return "reward model"
+        return "local reward model" if self.objective.score == "implicit" else "policy"
+
+    def roles(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """(role, stage named, kinds that can fill it) for every stage that this one names."""
+        policies = ("policy", "local reward model")
+        rows = [
+            ("starts from", self.start, policies),
+            ("samples from", self.source.who, policies),
+            ("is labelled by", self.labeller, ("reward model", "local reward model")),
+            ("refers to", self.objective.reference or "", policies),
+        ]
+        return [row for row in rows if row[1] not in _RESERVED]
+
+    @property
     def makes(self) -> Literal["policy", "reward model"]:
         """What the stage leaves behind."""
         return "reward model" if self.objective.score.startswith("head-") else "policy"
@@ -137,6 +168,7 @@ class Stage(Choice):
 
     @model_validator(mode="after")
     def _legal(self) -> Stage:
+        self._check_words()
         self._check_objective()
         self._check_labeller()
         return self
@@ -173,10 +205,15 @@ class Stage(Choice):
                 f"stage {self.name!r}: a reward model writes no completions; source cannot be "
                 "'self', name a policy stage"
             )
-        if objective.beta is not None and objective.beta <= 0 and objective.score == "implicit":
+        if objective.beta is not None and objective.beta <= 0 and objective.uses_beta:
             raise ConfigError(f"stage {self.name!r}: beta must be positive, got {objective.beta}")
 
     def _check_labeller(self) -> None:
+        if self.source.refresh == "once" and self.schedule.rounds > 1:
+            raise ConfigError(
+                f"stage {self.name!r}: refresh 'once' samples a single time, but the schedule has "
+                f"{self.schedule.rounds} rounds; use refresh 'round' or rounds 1"
+            )
         if self.source.sampled:
             if self.labeller in ("none", DATA):
                 raise ConfigError(
@@ -198,9 +235,23 @@ class Stage(Choice):
 
     def needs(self) -> set[str]:
         """Names of the stages that must be finished before this one."""
-        names = {self.start, self.source.who, self.labeller, self.objective.reference or BASE}
-        fixed = {BASE, SELF, DATA, VERIFIER, "none", "start", DEMONSTRATIONS, PAIRS}
-        return names - fixed
+        return {name for _, name, _ in self.roles()}
+
+    def _check_words(self) -> None:
+        """Each field has reserved words of its own; another field's cannot name a stage here."""
+        for field, word in (
+            ("start", self.start),
+            ("source", self.source.who),
+            ("labeller", self.labeller),
+            ("reference", self.objective.reference or ""),
+        ):
+            if word in _RESERVED and word not in _WORDS[field]:
+                raise ConfigError(
+                    f"stage {self.name!r}: {field} cannot be {word!r}; it is the name of an "
+                    f"earlier stage or one of {', '.join(repr(w) for w in _WORDS[field] if w)}"
+                )
+        if self.name in _RESERVED:
+            raise ConfigError(f"a stage cannot be called {self.name!r}: the word is reserved")
 
 
 class Road(Choice):
@@ -226,18 +277,17 @@ class Road(Choice):
                         f"road {self.name!r}: stage {stage.name!r} needs {other!r}, which is no "
                         f"earlier stage: {nearest(other, known or [BASE])}"
                     )
-            for role, name in (("starts from", stage.start), ("samples from", stage.source.who)):
-                if name in known and known[name].makes != "policy":
+            for role, name, wanted in stage.roles():
+                if name in known and known[name].kind not in wanted:
                     raise ConfigError(
                         f"road {self.name!r}: stage {stage.name!r} {role} {name!r}, which is a "
-                        "reward model, not a policy"
+                        f"{known[name].kind}, not a {' or '.join(wanted)}"
                     )
-            if stage.start in known and not known[stage.start].trains:
-                raise ConfigError(
-                    f"road {self.name!r}: stage {stage.name!r} starts from {stage.start!r}, "
-                    "which is best-of-N and has no weights of its own"
-                )
             known[stage.name] = stage
+        if self.last.source.per_prompt is None and any(map(_open_beta, self.stages)):
+            raise ConfigError(
+                f"road {self.name!r} leaves both N and beta open; give one of them a value"
+            )
         return self
 
     @property
@@ -250,8 +300,7 @@ class Road(Choice):
         """What a comparison varies: whatever the stages leave to be given."""
         if self.last.source.sampled and self.last.source.per_prompt is None:
             return "N"
-        open_beta = any(s.objective.uses_beta and s.objective.beta is None for s in self.stages)
-        return "beta" if open_beta else ""
+        return "beta" if any(map(_open_beta, self.stages)) else ""
 
     def at(self, value: float | None) -> Road:
         """The same road with its knob set."""
@@ -259,9 +308,14 @@ class Road(Choice):
             return self
         if value is None:
             raise ConfigError(f"road {self.name!r} needs a value for {self.knob}")
-        return self.model_copy(
-            update={"stages": tuple(_set(stage, self.knob, value) for stage in self.stages)}
-        )
+        if self.knob == "N" and value != int(value):
+            raise ConfigError(f"road {self.name!r}: N must be a whole number, got {value:g}")
+        stages = [_set(stage, self.knob, value).model_dump() for stage in self.stages]
+        return Road.model_validate({**dict(self), "stages": stages})
+
+
+def _open_beta(stage: Stage) -> bool:
+    return stage.objective.uses_beta and stage.objective.beta is None
 
 
 def _set(stage: Stage, knob: str, value: float) -> Stage:

@@ -162,14 +162,15 @@ class Routes:
     def verify(self, prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[float]:
         """True rewards, 0 to 1: half the share of hops along roads, half for ending in the goal.
 
-        An unfinished completion has not ended in the goal; one without a hop scores 0.
+        An unfinished completion has not ended in the goal; one without a hop, or with
+        end-of-sequence in the middle, scores 0.
         """
         return [self._score(p, c) for p, c in zip(prompts, completions, strict=True)]
 
     def _score(self, prompt: Tokens, completion: Tokens) -> float:
         finished = completion[-1] == self.eos_id
         towns = completion[:-1] if finished else completion
-        if not towns:
+        if not towns or self.eos_id in towns:
             return 0.0
         walk = (prompt[0], *towns)
         legal = sum(bool(self.roads[a - 1, b - 1]) for a, b in itertools.pairwise(walk))

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.conftest import tiny_policy
 
 from allroads.errors import ModelError
 from allroads.models import policy as policy_module
 from allroads.models.policy import Policy
 from allroads.models.states import Rows
+from tests.conftest import tiny_policy
 
 PROMPTS = [(3, 4, 5, 6, 7, 8), (3, 4, 5, 6, 7, 8), (9, 2), (3, 4, 5, 6, 7, 8)]
 COMPLETIONS = [(1, 2, 3, 0), (4, 4), (5, 6, 7, 8, 9, 10, 0), (11, 0)]
 ROWS = Rows(PROMPTS, COMPLETIONS)
 
 
-def by_definition(policy: Policy, prompt: tuple[int, ...], completion: tuple[int, ...],
-                  temperature: float) -> torch.Tensor:
+def by_definition(
+    policy: Policy, prompt: tuple[int, ...], completion: tuple[int, ...], temperature: float
+) -> torch.Tensor:
     """One unpadded row through the model's own forward: log softmax of the full logits."""
     ids = torch.tensor([[*prompt, *completion]])
     logits = policy.model(input_ids=ids).logits[0] / temperature
-    return torch.stack([
-        logits[len(prompt) - 1 + t].log_softmax(-1)[token] for t, token in enumerate(completion)
-    ])
+    return torch.stack(
+        [logits[len(prompt) - 1 + t].log_softmax(-1)[token] for t, token in enumerate(completion)]
+    )
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.conftest import tiny_policy
-from tests.models.test_policy import COMPLETIONS, PROMPTS, ROWS
 from transformers import AutoModelForSequenceClassification
 
 from allroads.errors import ModelError
 from allroads.models.reward_model import load_reward_model, reward_model_on
 from allroads.models.states import Rows
+from tests.conftest import tiny_policy
+from tests.models.test_policy import COMPLETIONS, PROMPTS, ROWS
 
 CPU = torch.device("cpu")
 

@@ -192,12 +192,17 @@ def test_a_road_without_a_knob_stays_as_it_is():
     assert sft.at(3.0) is sft
 
 
-@pytest.mark.xfail(reason="Road.at copies without validating the value", strict=True)
 @pytest.mark.parametrize(
-    ("name", "value"), [("dpo", -0.1), ("dpo", 0.0), ("best-of-n", 0), ("best-of-n", 2.5)]
+    ("name", "value", "why"),
+    [
+        ("dpo", -0.1, r"stage 'dpo': beta must be positive, got -0\.1"),
+        ("dpo", 0.0, r"stage 'dpo': beta must be positive, got 0\.0"),
+        ("best-of-n", 0, "needs at least 1 completions per prompt, found 0"),
+        ("best-of-n", 2.5, r"road 'best-of-n': N must be a whole number, got 2\.5"),
+    ],
 )
-def test_an_impossible_knob_is_refused(name: str, value: float):
-    with pytest.raises(ConfigError):
+def test_an_impossible_knob_is_refused(name: str, value: float, why: str):
+    with pytest.raises(ConfigError, match=why):
         atlas()[name].at(value)
 
 
@@ -347,7 +352,7 @@ BEST_OF_N = online(
             (SFT, REWARD_MODEL, online(source=Source(who="reward-model", per_prompt=2))),
         ),
         (
-            r"stage 's' starts from 'best-of-n', which is best-of-N and has no weights",
+            r"stage 's' starts from 'best-of-n', which is a best-of-n, not a policy",
             (SFT, REWARD_MODEL, BEST_OF_N, stage(start="best-of-n")),
         ),
     ],
@@ -361,43 +366,69 @@ REFERS_TO_HEAD = IMPLICIT.model_copy(update={"reference": "reward-model"})
 REFERS_TO_N = IMPLICIT.model_copy(update={"reference": "best-of-n"})
 
 
-@pytest.mark.xfail(
-    reason="Road checks start and source only, and no field's own words", strict=True
-)
 @pytest.mark.parametrize(
     ("why", "stages"),
     [
-        ("a reward model is no reference", (SFT, REWARD_MODEL, stage(objective=REFERS_TO_HEAD))),
         (
-            "best-of-N has no log-probability",
+            "refers to 'reward-model', which is a reward model, not a policy",
+            (SFT, REWARD_MODEL, stage(objective=REFERS_TO_HEAD)),
+        ),
+        (
+            "refers to 'best-of-n', which is a best-of-n, not a policy",
             (SFT, REWARD_MODEL, BEST_OF_N, stage(objective=REFERS_TO_N)),
         ),
         (
-            "best-of-N scores nothing",
+            "is labelled by 'best-of-n', which is a best-of-n, not a reward model",
             (SFT, REWARD_MODEL, BEST_OF_N, online(labeller="best-of-n")),
         ),
-        ("an SFT policy has no implicit reward", (SFT, online(labeller="sft"))),
-        ("'self' is no start", (SFT, stage(start="self"))),
-        ("'pairs' is no start", (SFT, stage(start="pairs"))),
-        ("'data' writes no completions", (SFT, online(source=Source(who="data", per_prompt=2)))),
-        ("'pairs' is no labeller of samples", (SFT, online(labeller="pairs"))),
         (
-            "'verifier' is no reference",
-            (SFT, stage(objective=IMPLICIT.model_copy(update={"reference": "verifier"}))),
+            "is labelled by 'sft', which is a policy, not a reward model or local reward model",
+            (SFT, online(labeller="sft")),
         ),
     ],
 )
-def test_a_name_in_the_wrong_place_is_refused(why: str, stages: tuple[Stage, ...]):
-    with pytest.raises(ConfigError):
+def test_a_stage_in_a_role_that_it_cannot_fill_is_refused(why: str, stages: tuple[Stage, ...]):
+    with pytest.raises(ConfigError, match=f"road 'r': stage 's' {why}"):
         road(*stages)
 
 
-@pytest.mark.xfail(reason="only N is reported, the open beta is never given", strict=True)
-def test_two_open_knobs_are_refused_or_both_set():
+@pytest.mark.parametrize(
+    ("why", "make"),
+    [
+        ("start cannot be 'self'", lambda: stage(start="self")),
+        ("start cannot be 'pairs'", lambda: stage(start="pairs")),
+        ("source cannot be 'data'", lambda: online(source=Source(who="data", per_prompt=2))),
+        ("labeller cannot be 'pairs'", lambda: online(labeller="pairs")),
+        (
+            "reference cannot be 'verifier'",
+            lambda: stage(objective=IMPLICIT.model_copy(update={"reference": "verifier"})),
+        ),
+    ],
+)
+def test_a_reserved_word_of_another_field_is_refused(why: str, make):
+    with pytest.raises(ConfigError, match=f"stage 's': {why}; it is the name of an earlier"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "word", ["base", "self", "data", "pairs", "demonstrations", "verifier", "none", "start"]
+)
+def test_no_stage_is_called_by_a_reserved_word(word: str):
+    with pytest.raises(ConfigError, match=f"a stage cannot be called {word!r}"):
+        stage(name=word)
+
+
+def test_two_open_knobs_are_refused():
     roads = atlas()
     local, best = roads["local-rm"].stages[-1], roads["best-of-n-local"].stages[-1]
-    both = road(SFT, local, best).at(4)
-    assert all(s.objective.beta is not None for s in both.stages if s.objective.uses_beta)
+    with pytest.raises(ConfigError, match="road 'r' leaves both N and beta open"):
+        road(SFT, local, best)
+
+
+def test_samples_drawn_once_have_one_round():
+    source = Source(who="self", per_prompt=2, refresh="once")
+    with pytest.raises(ConfigError, match=r"refresh 'once' samples a single time, but .* 3 rounds"):
+        online(source=source, schedule=Schedule(rounds=3))
 
 
 def test_an_empty_road_is_refused():

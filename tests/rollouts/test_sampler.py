@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from tests.conftest import EOS, tiny_policy
 
 from allroads.models.states import Rows
 from allroads.rollouts.sampler import sample
 from allroads.types import Prompt
+from tests.conftest import EOS, tiny_policy
 
 PROMPTS = [
     Prompt(prompt_id="a", tokens=(3, 4, 5)),
@@ -56,8 +56,9 @@ def test_first_token_follows_the_policy():
     # Chi-square at p > 1e-4: false alarm once in ten thousand seeds; this seed is fixed.
     policy = tiny_policy()
     prompt = PROMPTS[0]
-    drawn = sample(policy, [prompt], **{**DRAW, "per_prompt": 4000, "max_new_tokens": 1},
-                   batch_size=4000)[0]
+    drawn = sample(
+        policy, [prompt], **{**DRAW, "per_prompt": 4000, "max_new_tokens": 1}, batch_size=4000
+    )[0]
     with torch.no_grad():
         logits = policy.model(torch.tensor([prompt.tokens])).logits[0, -1]
     expected = 4000 * (logits.double() / 0.7).softmax(-1).numpy()

@@ -17,7 +17,7 @@ WORLD_RECIPE = Recipe(
     sft=Schedule(epochs=6, learning_rate=3e-3),
     reward=Schedule(epochs=4, learning_rate=2e-3),
     policy=Schedule(epochs=2, learning_rate=1e-3),
-    online=Schedule(rounds=80, learning_rate=1e-3),
+    online=Schedule(rounds=60, learning_rate=1e-3),
     reading="head-sum",
 )
 """Schedules for the built-in transformer on a built-in world."""

@@ -18,10 +18,10 @@ from allroads.types import Pair, Prompt, Split
 class WorldSizes(Record):
     """How much of everything is drawn for one seed."""
 
-    demonstrations: int = 3000
+    demonstrations: int = 12000
     pairs: int = 3000
     """Training pairs, before identical ones are dropped."""
-    selection_pairs: int = 800
+    selection_pairs: int = 1600
     test_pairs: int = 1200
 
 

@@ -23,7 +23,7 @@ help:  ## show this list
 setup: $(STAMP)  ## install the project and its pinned dependencies into .venv
 
 demo: $(STAMP)  ## compare the roads on a built-in world; the report goes to runs/demo
-	$(BIN)/allroads demo --out runs/demo
+	$(BIN)/allroads compare --world routes --out runs/demo
 
 test: $(STAMP)  ## run the fast tests (a selection: make test ARGS="-k stats")
 	$(BIN)/python -m pytest $(ARGS)

@@ -120,7 +120,7 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
         count = test * job.spec["pool"] + (answers - test) * top
         return Tokens(0, count * shape.sample_length, count * sampled_row)
     if job.kind == "scorer":
-        pairs = shape.pairs["test"] + min(300, shape.pairs["train"])
+        pairs = shape.pairs["test"] + min(150, shape.pairs["train"])
         return Tokens(0, 0, 2 * pairs * row)
     if job.kind == "pairs":
         pairs = sum(shape.pairs.values())

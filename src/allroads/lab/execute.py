@@ -32,7 +32,7 @@ from allroads.seeding import child
 from allroads.types import Completion, Pair, Prompt, Split
 
 Progress = Callable[[int, int], None]
-_TRAIN_PAIRS = 300
+_TRAIN_PAIRS = 150
 """Training pairs on which a scorer is judged, beside all held-out ones."""
 _SHOWN = 6
 """Test prompts whose completions are kept for reading."""

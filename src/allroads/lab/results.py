@@ -77,6 +77,7 @@ def collect(
     origins = {road: m.cell.labeller for road, m in chosen.items()}
     grade = reader.grade()
     refusals = _refusals(config, grade)
+    metric = _TRUTH if config.world else _WIN_RATE
     comparisons = compare_all(
         {road: m.metric for road, m in chosen.items()},
         origins,
@@ -95,13 +96,20 @@ def collect(
         device=manifest["device"],
         seeds=config.seeds,
         what_seeds_vary=_SEEDS_OF_WORLD if config.world else _SEEDS_OF_FILE,
-        metric=_TRUTH if config.world else _WIN_RATE,
+        metric=metric,
         kl_estimator=(
             "k1: mean over sampled completions of log(policy / start policy), nats per completion; "
             "best-of-N from the order statistics of a pool of "
             f"{config.pool} samples per prompt, ties counted"
         ),
-        verdict=decide(comparisons, baseline, start, settings.margin, refusals=refusals),
+        verdict=decide(
+            comparisons,
+            baseline,
+            start,
+            settings.margin,
+            metric=metric.name,
+            refusals=refusals,
+        ),
         comparisons=comparisons,
         points=tuple(_points(moments, chosen)),
         reward_models=tuple(reader.reward_models(grade)),
@@ -170,7 +178,7 @@ def _points(moments: dict[str, list[Moment]], chosen: dict[str, Moment]) -> list
                     knob=m.cell.knob,
                     value=m.cell.value,
                     fraction=m.fraction,
-                    kl=to_mean(stats.two_way_mean(m.kl)),
+                    kl=_not_negative(stats.two_way_mean(m.kl)),
                     kl_bound=None if n is None else stats.best_of_n_kl_bound(int(n)),
                     reward=to_mean(stats.two_way_mean(m.metric)),
                     reward_train=None
@@ -178,13 +186,21 @@ def _points(moments: dict[str, list[Moment]], chosen: dict[str, Moment]) -> list
                     else to_mean(stats.seed_mean(m.metric_train)),
                     proxy=None if m.proxy is None else to_mean(stats.seed_mean(m.proxy)),
                     selection=m.selection,
-                    length=to_mean(stats.two_way_mean(m.length)),
-                    no_eos=to_mean(stats.two_way_mean(m.no_eos)),
+                    length=_not_negative(stats.two_way_mean(m.length)),
+                    no_eos=_not_negative(stats.two_way_mean(m.no_eos)),
                     selected=m is chosen[road],
                     oracle=m is oracle,
                 )
             )
     return out
+
+
+def _not_negative(estimate: stats.Estimate) -> Mean:
+    """An interval of something that cannot be negative; the estimate itself stays as it came."""
+    mean = to_mean(estimate)
+    if mean.low is None:
+        return mean
+    return mean.model_copy(update={"low": max(min(0.0, mean.value), mean.low)})
 
 
 def _stage_rows(config: CompareConfig, settings: Settings) -> list[StageRow]:
@@ -276,7 +292,9 @@ class _Reader:
         groups: dict[tuple[str, str, float | None], list[str]] = defaultdict(list)
         for name, kind, value, _, job_id in self._plan.scorers:
             groups[name, kind, value].append(job_id)
-        out = [self._scorer_row(key, jobs) for key, jobs in groups.items()]
+        order = ("global", "local", "selection")
+        ranked = sorted(groups.items(), key=lambda item: order.index(item[0][1]))
+        out = [self._scorer_row(key, jobs) for key, jobs in ranked]
         if grade is not None:
             for name, kind, text in (
                 ("own", "grader", "tf-idf logistic regression on pairs that no road saw"),

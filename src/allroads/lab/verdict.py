@@ -83,6 +83,7 @@ def decide(
     start: str,
     margin: float,
     *,
+    metric: str,
     refusals: Sequence[str],
 ) -> Verdict:
     """The headline and its reasons.
@@ -92,6 +93,7 @@ def decide(
         baseline: offline DPO, or the start policy where DPO was not asked for.
         start: the start policy's road; it is no second stage.
         margin: as above.
+        metric: what the roads are graded by, in words.
         refusals: why nothing may be concluded, in plain sentences; empty when something may.
     """
     rule = RULE.format(baseline=baseline, margin=margin)
@@ -106,15 +108,10 @@ def decide(
     reasons = [_sentence(c) for c in comparisons]
     if by["better"]:
         best = max(by["better"], key=lambda c: c.difference.value)
-        headline = (
-            f"{best.road} pays here: {_signed(best.difference)} over {baseline}"
-            + (
-                f" ({_list([c.road for c in by['better'] if c is not best])} too)"
-                if len(by["better"]) > 1
-                else ""
-            )
-            + "."
-        )
+        headline = f"{best.road} pays here: {metric} {_above(best.difference)} {baseline}'s."
+        headline += _others("Better too", [c for c in by["better"] if c is not best])
+        headline += _others("Undecided", by["undecided"])
+        headline += _others("No better", [*by["equivalent"], *by["worse"]])
         decided = True
     elif stages and len(by["worse"]) == len(stages):
         headline = f"{baseline} is the best of these roads: every other one is worse."
@@ -133,6 +130,16 @@ def decide(
         headline = "Nothing to compare: only one road learns from the preferences."
         decided = False
     return Verdict(headline=headline, reasons=tuple(reasons), decided=decided, rule=rule)
+
+
+def _above(mean: Mean) -> str:
+    assert mean.low is not None
+    assert mean.high is not None
+    return f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}] above"
+
+
+def _others(word: str, rows: Sequence[Comparison]) -> str:
+    return f" {word}: {_list([c.road for c in rows])}." if rows else ""
 
 
 def _signed(mean: Mean) -> str:

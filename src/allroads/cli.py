@@ -275,11 +275,14 @@ def _numbers(flag: str, text: str, kind: type) -> list[Any]:
     from allroads.errors import ConfigError
 
     try:
-        return [kind(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
+        numbers = [kind(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        numbers = []
+    if not numbers:
         raise ConfigError(
             f"--{flag} {text!r}: expected numbers separated by commas ({kind.__name__})"
-        ) from error
+        )
+    return numbers
 
 
 def _build(fields: dict[str, Any], config: Path | None) -> Any:
@@ -318,8 +321,8 @@ def _print_results(results: Any) -> None:
         reward, kl = point.reward, point.kl
         interval = "" if reward.low is None else f" [{reward.low:.3f}, {reward.high:.3f}]"
         typer.echo(
-            f"  {point.road + setting:<34}{reward.value:.3f}{interval:<18}"
-            f"  KL {kl.value:.2f} nats  length {point.length.value:.1f}"
+            f"  {point.road + setting:<36}{reward.value:.3f}{interval:<18}"
+            f"  KL {round(kl.value, 2) + 0.0:.2f} nats  length {point.length.value:.1f}"
         )
     typer.echo(f"\n{results.verdict.headline}")
 
@@ -337,7 +340,8 @@ def main() -> None:
     except AllroadsError as error:
         if debug:
             raise
-        typer.echo(f"error: {error}", err=True)
+        # Other libraries' reasons, quoted in ours, may run over several lines.
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command goes on from here", err=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from allroads import api
+from allroads.records import Results
 from tests.lab import tiny
 
 
@@ -52,3 +53,39 @@ def quietly(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         monkeypatch.setattr("allroads.lab.workshop.small_transformer", refuse)
 
     return forbid
+
+
+@dataclass(frozen=True)
+class Grown:
+    """The straight run, continued with another seed and another price."""
+
+    folder: Path
+    results: Results
+    heard: tiny.Heard
+    before: dict[str, int]
+    """When each file of the jobs was last written, before the run was continued."""
+
+
+GROWN = {"roads": ["dpo", "best-of-n", "online-dpo", "online-dpo-verifier", "rloo"]}
+"""Roads of the continued run; its seeds are 0 and 1, its betas 0.5 and 0.2, its N 2."""
+
+
+def written(folder: Path) -> dict[str, int]:
+    """Time of the last change of every file that a job wrote."""
+    rooms = ("checkpoints", "evaluations", "data", "cache")
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for room in rooms
+        for path in (folder / room).rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="session")
+def grown(straight: Straight, tmp_path_factory: pytest.TempPathFactory) -> Grown:
+    """Two seeds at two prices. Do not write into it."""
+    folder = tmp_path_factory.mktemp("grown") / "run"
+    shutil.copytree(straight.folder, folder)
+    before, heard = written(folder), tiny.Heard()
+    config = tiny.config(**GROWN, seeds=[0, 1], betas=[0.5, 0.2])
+    return Grown(folder, api.compare(out=folder, config=config, listener=heard), heard, before)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from transformers.utils import logging as transformers_logging
 
 from allroads import files, report
 from allroads.data.dataset import Dataset, build
@@ -23,6 +24,10 @@ from allroads.lab.workshop import resolve_device
 from allroads.models.builtin import small_transformer, world_tokenizer
 from allroads.models.policy import Policy, load_policy
 from allroads.records import Results
+
+_FILE_SAMPLE_BATCH = 64
+"""Completions decoded together on files: enough to fill a core, small enough for a key-value cache
+of a model of a few hundred million weights."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +86,12 @@ def _prepare_files(config: CompareConfig) -> Prepared:
     device = resolve_device("cpu")
     import torch
 
+    # One progress bar per model is noise, and hides the one line that matters.
+    transformers_logging.disable_progress_bar()
     # The model is opened first: a wrong folder is the commoner slip, and the faster to find.
     policy = load_policy(config.model, eos_id=-1, dtype=torch.float32, device=device)
-    max_length = config.max_length or min(policy.context, 512)
+    # A quarter of the context stays free for sampled completions behind the longest prompt.
+    max_length = config.max_length or min(policy.context * 3 // 4, 512)
     if max_length > policy.context:
         raise ModelError(
             f"--max-length {max_length}: the model has only {policy.context} positions"
@@ -105,9 +113,14 @@ def _prepare_files(config: CompareConfig) -> Prepared:
                 f"{split!r}, at least {least} are needed. Give more pairs, or look at the audit "
                 "(allroads data audit) for what was dropped"
             )
+    if config.demonstrations is not None and not dataset.demonstrations:
+        raise DataError(
+            f"{config.demonstrations}: none of its demonstrations is left for training; look at "
+            "the audit (allroads data audit) for what was dropped, and why"
+        )
     chosen = [len(pair.chosen) for pair in dataset.pairs["train"]]
     longest_prompt = max(len(p.tokens) for rows in dataset.prompts.values() for p in rows)
-    wanted = config.max_new_tokens or int(np.percentile(chosen, 95))
+    wanted = config.max_new_tokens or int(np.percentile(chosen, 80))
     room = policy.context - longest_prompt
     if config.max_new_tokens is not None and wanted > room:
         raise ModelError(
@@ -122,7 +135,7 @@ def _prepare_files(config: CompareConfig) -> Prepared:
         eos_id=tokeniser.eos_id,
         vocabulary=policy.model.config.get_text_config().vocab_size,
         parameters=policy.parameters_count,
-        sample_batch=max(8, config.token_budget * 2 // max_length),
+        sample_batch=_FILE_SAMPLE_BATCH,
         margin=config.margin or 0.03,
         data_fingerprint=dataset.fingerprint(),
         model_fingerprint=_hash_folder(Path(config.model)),

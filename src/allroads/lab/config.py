@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from allroads.data.worlds import WORLDS
 from allroads.errors import ConfigError, nearest
 from allroads.lab.prepare import WorldSizes
 from allroads.roads.atlas import Recipe
@@ -34,7 +37,7 @@ def recipe_for(width: int) -> Recipe:
         sft=Schedule(epochs=1, learning_rate=2e-5 * scale, batch_size=32),
         reward=Schedule(epochs=1, learning_rate=1e-5 * scale, batch_size=32),
         policy=Schedule(epochs=1, learning_rate=2.5e-6 * scale, batch_size=32),
-        online=Schedule(rounds=24, learning_rate=2.5e-6 * scale, batch_size=32),
+        online=Schedule(rounds=16, learning_rate=2.5e-6 * scale, batch_size=32),
         reading="head-last",
     )
 
@@ -70,8 +73,8 @@ class CompareConfig(Choice):
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     betas: tuple[float, ...] = ()
     """Prices of a nat; by default 0.2, 0.7, 2 on a world and 0.05, 0.2 on files."""
-    ns: tuple[int, ...] = Field(default=(2, 4, 8), min_length=1)
-    """Best-of-N's N."""
+    ns: tuple[int, ...] = ()
+    """Best-of-N's N; by default 2, 4, 8 on a world and 2, 4 on files."""
     recipe: Recipe | None = None
     """Schedules; by default those of the world, or of the model's width."""
     snapshots: int = Field(default=0, ge=0)
@@ -79,20 +82,21 @@ class CompareConfig(Choice):
     files."""
 
     max_length: int | None = Field(default=None, ge=8)
-    """Tokens of prompt and completion together; by default the model's context, at most 512."""
+    """Tokens of prompt and completion together; by default three quarters of the context, at
+    most 512, so that samples have room behind the longest prompt."""
     over_long: Literal["drop", "truncate", "raise"] = "drop"
     on_bad_row: Literal["drop", "raise"] = "drop"
     max_pairs: int | None = Field(default=None, ge=1)
     max_new_tokens: int | None = Field(default=None, ge=1)
-    """Length limit of samples; by default the 95th percentile of the chosen completions."""
+    """Length limit of samples; by default the 80th percentile of the chosen completions."""
     split_seed: int = 0
 
     eval_prompts: int = Field(default=0, ge=0)
     """Held-out prompts that every policy answers (fewer where the data has fewer); 0: 400 on a
-    world, 128 on files."""
+    world, 96 on files."""
     samples_per_prompt: int = Field(default=1, ge=1)
     pool: int = Field(default=0, ge=0)
-    """Samples per prompt that best-of-N is estimated from, larger than N; 0: 32 on a world, 16 on
+    """Samples per prompt that best-of-N is estimated from, larger than N; 0: 32 on a world, 12 on
     files."""
     temperature: float = Field(default=1.0, gt=0)
     """At which every log-probability is taken and every evaluation sample drawn."""
@@ -119,8 +123,9 @@ class CompareConfig(Choice):
         defaults = {
             "betas": (0.2, 0.7, 2.0) if world else (0.05, 0.2),
             "snapshots": 4 if world else 2,
-            "eval_prompts": 400 if world else 128,
-            "pool": 32 if world else 16,
+            "eval_prompts": 400 if world else 96,
+            "ns": (2, 4, 8) if world else (2, 4),
+            "pool": 32 if world else 12,
             "token_budget": budget,
         }
         return {**fields, **{k: v for k, v in defaults.items() if not fields.get(k)}}
@@ -136,22 +141,32 @@ class CompareConfig(Choice):
             raise ConfigError("--data needs --model DIR, the base model that the roads start from")
         if self.world is not None and (self.model or self.demonstrations):
             raise ConfigError("--world brings its own model and demonstrations; leave them out")
-        for name, values in (("seeds", self.seeds), ("betas", self.betas), ("n", self.ns)):
+        for name, values in (
+            ("roads", self.roads),
+            ("seeds", self.seeds),
+            ("betas", self.betas),
+            ("n", self.ns),
+        ):
             if len(set(values)) != len(values):
                 raise ConfigError(f"--{name}: a value is given twice: {list(values)}")
-        if not self.betas or min(self.betas) <= 0:
+        if not self.betas or not all(0 < beta < math.inf for beta in self.betas):
             raise ConfigError(f"--betas: each must be positive, got {list(self.betas)}")
-        if min(self.ns) < 1 or max(self.ns) > self.pool:
+        if not self.ns or min(self.ns) < 1 or max(self.ns) > self.pool:
             raise ConfigError(
                 f"--n: each must lie between 1 and the pool of {self.pool} samples, got "
                 f"{list(self.ns)}"
             )
+        if self.world in WORLDS:
+            dials = [dial.name for dial in dataclasses.fields(WORLDS[self.world]) if dial.init]
+            for name in self.world_options:
+                if name not in dials:
+                    raise ConfigError(f"unknown key 'world_options.{name}': {nearest(name, dials)}")
         if self.world is not None and self.start not in ("auto", "sft"):
             raise ConfigError(
                 f"--start {self.start}: a world's pairs are samples of its SFT policy, so its "
                 "roads start from sft"
             )
-        if clash := set(self.policies) & {*self.roads}:
+        if clash := set(self.policies) & {*self.roads, self.start_stage}:
             raise ConfigError(f"--policy {sorted(clash)[0]}: a road has that name; choose another")
         return self
 

@@ -107,8 +107,8 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
     limit = prepared.config.eval_prompts
     answers = (
         min(limit, shape.prompts["test"])
-        + min(max(50, limit // 2), shape.prompts["train"])
-        + min(max(100, limit // 2), shape.prompts["selection"])
+        + min(max(24, limit // 2), shape.prompts["train"])
+        + min(max(64, limit // 2), shape.prompts["selection"])
     )
     if job.kind == "evaluate":
         count = job.spec["snapshots"] * job.spec["samples"] * answers

@@ -168,8 +168,8 @@ def _bench(shop: Workshop, job: Job) -> Bench:
     }
     bench = Bench(
         test=test,
-        train=_some(dataset.prompts["train"], max(50, job.spec["prompts"] // 2)),
-        selection=_some(dataset.prompts["selection"], max(100, job.spec["prompts"] // 2)),
+        train=_some(dataset.prompts["train"], max(24, job.spec["prompts"] // 2)),
+        selection=_some(dataset.prompts["selection"], max(64, job.spec["prompts"] // 2)),
         metric=_metric(shop, lambda: bench, start),
         start=start,
         selection_scorer=shop.scorer(job.spec["selection"], job.seed),

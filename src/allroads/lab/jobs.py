@@ -220,7 +220,16 @@ class _Maker:
         if road.purpose == "scorer" or last == self._start:
             return
         labeller = self._labeller(road.last, links)
-        self._evaluate(road.name, knob, value, last, tuple(order), labeller, self._config.snapshots)
+        self._evaluate(
+            road.name,
+            knob,
+            value,
+            last,
+            tuple(order),
+            labeller,
+            self._config.snapshots,
+            outside=self._outside(road, links),
+        )
 
     def _best_of_n(self, road: Road) -> None:
         links, order = self._links(road.stages[:-1])
@@ -241,9 +250,10 @@ class _Maker:
                 **self._evaluation_settings(),
             },
         )
+        origin = "outside" if self._outside(road, links) else "data"
         for n in self._config.ns:
             self._plan.cells.append(
-                Cell(road.name, "N", n, self._seed, policy, job, tuple(order), labeller["origin"])
+                Cell(road.name, "N", n, self._seed, policy, job, tuple(order), origin)
             )
 
     def _links(self, stages: tuple[Stage, ...]) -> tuple[dict[str, str], list[str]]:
@@ -270,6 +280,11 @@ class _Maker:
         job_id = links[stage.labeller]
         origin = "outside" if job_id.startswith(GIVEN) else "data"
         return {"id": job_id, "origin": origin}
+
+    def _outside(self, road: Road, links: dict[str, str]) -> bool:
+        """Whether any stage of the road, not only its last, was labelled from outside."""
+        labellers = [self._labeller(stage, links) for stage in road.stages]
+        return any(one is not None and one["origin"] == "outside" for one in labellers)
 
     def _stage(
         self,
@@ -312,6 +327,8 @@ class _Maker:
         ancestors: tuple[str, ...],
         labeller: dict[str, Any] | None,
         snapshots: int,
+        *,
+        outside: bool = False,
     ) -> None:
         if any(
             c.road == road and c.seed == self._seed and c.value == value for c in self._plan.cells
@@ -331,7 +348,7 @@ class _Maker:
                 **self._evaluation_settings(),
             },
         )
-        origin = labeller["origin"] if labeller else ("data" if ancestors else "none")
+        origin = "outside" if outside else "data" if ancestors else "none"
         self._plan.cells.append(Cell(road, knob, value, self._seed, policy, job, ancestors, origin))
 
     def _scorer(

@@ -36,10 +36,14 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a run folder; the lock goes with the process, however it ends.
 
     Raises:
-        RunFolderError: when another process holds it.
+        RunFolderError: when another process holds it, or when it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("a+")
+    except OSError as error:
+        raise RunFolderError(f"{folder} cannot be a run folder: {error.strerror}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

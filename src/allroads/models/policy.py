@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from allroads.errors import ModelError
-from allroads.models.states import Rows, States, completion_states, pad_right
+from allroads.models.states import Rows, States, completion_states, pad_right, wide
 
 _LOGITS_AT_ONCE = 1 << 23
 """Logits held at a time (elements): longer batches are scored in chunks and recomputed backward."""
@@ -141,8 +141,7 @@ def _tensor(value: object) -> Tensor:
 
 
 def _pick(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    wide = logits if logits.dtype == torch.float64 else logits.float()
-    return torch.log_softmax(wide / temperature, dim=-1).gather(1, targets[:, None])[:, 0]
+    return torch.log_softmax(wide(logits) / temperature, dim=-1).gather(1, targets[:, None])[:, 0]
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from allroads.errors import ModelError
 from allroads.models.policy import Policy
-from allroads.models.states import Rows, completion_states
+from allroads.models.states import Rows, completion_states, wide
 from allroads.seeding import address
 
 Reading = Literal["last", "mean", "sum"]
@@ -53,7 +53,7 @@ class RewardModel:
     def scores(self, rows: Rows) -> Tensor:
         """(B,) rewards in reward units, higher is better; blind to padding and batch mates."""
         states = completion_states(self.model.base_model, rows)
-        score_BT = self.head(states.after)[..., 0].masked_fill(~states.mask, 0.0)
+        score_BT = wide(self.head(states.after)[..., 0]).masked_fill(~states.mask, 0.0)
         if self.reading == "sum":
             return score_BT.sum(dim=1) - self.offset
         lengths = states.mask.sum(dim=1)

@@ -91,6 +91,11 @@ def pad_left(sequences: Sequence[Tokens], device: torch.device) -> tuple[Tensor,
     return ids.to(device), mask.to(device)
 
 
+def wide(values: Tensor) -> Tensor:
+    """At least single precision: sums and softmaxes of half-precision values lose digits."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def positions_of(mask: Tensor) -> Tensor:
     """Position ids that count real tokens only, (B, T), 0 on padding."""
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)

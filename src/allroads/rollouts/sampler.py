@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from allroads.models.policy import Policy
 from allroads.models.states import pad_left, positions_of
+from allroads.rollouts.cache import roomy_cache
 from allroads.seeding import child
 from allroads.types import Completion, Prompt
 
@@ -68,18 +68,27 @@ def sample(
 
 
 def _uniforms(
-    prompts: Sequence[Prompt], per_prompt: int, length: int, seed: tuple[int, str]
+    prompts: Sequence[Prompt],
+    per_prompt: int,
+    length: int,
+    seed: tuple[int, str],
+    device: torch.device,
 ) -> Tensor:
     rows = [
         child(seed[0], seed[1], prompt.prompt_id, copy).random(length)
         for prompt in prompts
         for copy in range(per_prompt)
     ]
-    return torch.from_numpy(np.stack(rows))
+    return torch.from_numpy(np.stack(rows)).to(device, _widest(device))
+
+
+def _widest(device: torch.device) -> torch.dtype:
+    """Double precision, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    wide = logits.double()
+    wide = logits.to(uniform.dtype)
     logprobs = torch.log_softmax(wide if temperature == 0 else wide / temperature, dim=-1)
     if temperature == 0:
         tokens = logprobs.argmax(dim=-1)
@@ -104,7 +113,7 @@ def _batch(
     policy.check_fits(max(len(p.tokens) for p in prompts), max_new_tokens)
     ids, mask = pad_left([p.tokens for p in prompts], device)
     padded = not bool(mask.all())
-    cache = DynamicCache()
+    cache = roomy_cache()
     logits = policy.next_logits(
         ids,
         past_key_values=cache,
@@ -115,11 +124,11 @@ def _batch(
     if per_prompt > 1:
         cache.batch_select_indices(spread)
         logits, mask = logits[spread], mask[spread]
-    uniforms = _uniforms(prompts, per_prompt, max_new_tokens, seed).to(device)
+    uniforms = _uniforms(prompts, per_prompt, max_new_tokens, seed, device)
     tokens_out = torch.full((rows, max_new_tokens), policy.eos_id, device=device)
     lengths = torch.zeros(rows, dtype=torch.long, device=device)
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
-    total = torch.zeros(rows, dtype=torch.float64, device=device)
+    total = torch.zeros(rows, dtype=uniforms.dtype, device=device)
     alive = torch.arange(rows, device=device)
     for step in range(max_new_tokens):
         token, logprob = _choose(logits, uniforms[alive, step], temperature)

@@ -1,0 +1,199 @@
+"""Whole comparisons on files: models of three families on made-up pairs, and real ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+import allroads
+from allroads.data.dataset import Dataset
+from allroads.data.split import SplitFractions, prompt_id_of, split_of
+from allroads.errors import DataError
+from allroads.evaluation.grader import Grader, fit_grader
+from allroads.lab.config import CompareConfig
+from allroads.records import Cost, Results
+from allroads.roads.loop import train
+from allroads.roads.sources import Supplies
+from allroads.roads.stage import Stage
+from allroads.types import Pair
+from tests.data.synthetic import HAS_SHARED, SHARED, WHY_SKIPPED
+from tests.words import NOUNS, VERBS, preferences, save_model, write_preferences, write_rows
+
+SHORT: dict[str, Any] = {"epochs": 1, "batch_size": 32, "learning_rate": 1e-3}
+RECIPE: dict[str, Any] = {
+    "sft": SHORT,
+    "reward": SHORT,
+    "policy": SHORT,
+    "online": {**SHORT, "rounds": 2, "batch_size": 8},
+    "reading": "head-last",
+}
+ROADS = ("sft-chosen", "dpo", "best-of-n", "online-dpo")
+
+
+def config(data: Path, model: Path, **changes: Any) -> CompareConfig:
+    chosen = {
+        "data": str(data), "model": str(model), "roads": ROADS, "seeds": (0, 1), "betas": (0.1,),
+        "ns": (2,), "pool": 2, "eval_prompts": 20, "snapshots": 1, "processes": 1,
+        "recipe": RECIPE,
+    }  # fmt: skip
+    return CompareConfig.model_validate({**chosen, **changes})
+
+
+def check(results: Results, folder: Path, roads: tuple[str, ...] = ROADS) -> None:
+    """What must hold of any comparison on files."""
+    assert {p.road for p in results.points} == set(roads)
+    assert (results.metric.source, results.metric.unit) == ("grader", "share of prompts")
+    for point in results.points:
+        assert 0 <= point.reward.value <= 1
+        assert point.kl.value > -0.5
+    start = results.points[0]
+    assert start.kl.value == pytest.approx(0.0, abs=1e-4)
+    rows = {row.name: row for row in results.reward_models}
+    assert {"grader", "length", "reward-model", "selection-scorer"} <= set(rows)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<script" not in page.lower()
+    for road in roads:
+        assert road in page
+    # By the rule: a grader that does not beat a coin and length gives no verdict, and says so.
+    refused = results.verdict.headline.startswith("No verdict: the grader is not good enough")
+    grade = next(row for row in results.reward_models if row.name == "grader")
+    assert grade.accuracy.low is not None
+    if grade.accuracy.low < 0.5:
+        assert refused
+    if refused or len(results.seeds) == 1:
+        assert not results.verdict.decided
+        assert {c.conclusion for c in results.comparisons} == {"no verdict"}
+    else:
+        assert {c.conclusion for c in results.comparisons} <= {
+            "better", "worse", "equivalent", "undecided",
+        }  # fmt: skip
+
+
+# Made up: words, of which one decides -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "seeds"), [("gpt2", (0, 1)), ("gpt-neox", (0,)), ("llama", (0,))]
+)
+def test_the_whole_path_with_absolute_and_rotary_positions(
+    family: str, seeds: tuple[int, ...], tmp_path: Path
+):
+    data = write_preferences(tmp_path / "pairs.jsonl", 400)
+    model = save_model(tmp_path / "tiny", family)
+    out = tmp_path / "run"
+    results = allroads.compare(out=out, config=config(data, model, seeds=seeds))
+    check(results, out)
+    # The planted word makes the grader good enough: with two seeds there is a conclusion.
+    assert "the grader" not in results.verdict.headline
+    (grade,) = [row for row in results.reward_models if row.name == "grader"]
+    assert grade.accuracy.value > 0.95
+    for folder in out.glob("checkpoints/dpo-*/model"):
+        made = AutoModelForCausalLM.from_pretrained(folder)
+        assert type(made) is type(AutoModelForCausalLM.from_pretrained(model))
+    assert len(list(out.glob("checkpoints/dpo-*/model"))) == len(seeds)
+    assert results.verdict.headline.startswith("No verdict: one seed") == (len(seeds) == 1)
+
+
+def test_nobody_trains_on_what_judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Splits by prompt: the roads', the selection scorer's, the grader's, the test's."""
+    fitted: dict[str, tuple[Pair, ...]] = {}
+
+    def fit_and_tell(pairs: tuple[Pair, ...], decode: Any) -> Grader:
+        fitted["grader"] = pairs
+        return fit_grader(pairs, decode)
+
+    def train_and_tell(stage: Stage, trainee: Any, supplies: Supplies, *rest: Any) -> Cost:
+        fitted[stage.name] = supplies.dataset.pairs["train"]
+        return train(stage, trainee, supplies, *rest)
+
+    monkeypatch.setattr("allroads.lab.workshop.fit_grader", fit_and_tell)
+    monkeypatch.setattr("allroads.lab.execute.train", train_and_tell)
+    data, model = write_preferences(tmp_path / "pairs.jsonl", 400), save_model(tmp_path / "tiny")
+    out = tmp_path / "run"
+    results = allroads.compare(out=out, config=config(data, model, seeds=(0,), roads=("dpo",)))
+    made = Dataset.from_json((out / "data" / "dataset.json").read_text())
+    prompts = {split: {p.tokens for p in rows} for split, rows in made.prompts.items()}
+    for split, own in prompts.items():
+        others: set = set().union(*(p for other, p in prompts.items() if other != split))
+        assert own
+        assert not own & others
+    splits = {
+        "sft-chosen": "train", "dpo": "train", "selection-scorer": "selection", "grader": "grader",
+    }  # fmt: skip
+    assert fitted == {name: made.pairs[split] for name, split in splits.items()}  # type: ignore[index]
+    rows = {row.road: row for row in results.ledger}
+    assert rows["dpo"].labels == len(made.pairs["train"])
+    assert rows["(selection scorer, shared)"].labels == len(made.pairs["selection"])
+    assert rows["(grader, shared)"].labels == len(made.pairs["grader"])
+    assert results.verdict.headline.startswith("No verdict: one seed shows no difference")
+
+
+def test_base_and_demonstrations_as_starts(tmp_path: Path):
+    data, model = write_preferences(tmp_path / "pairs.jsonl", 300), save_model(tmp_path / "tiny")
+    rows = [{"prompt": f"what does the {noun} do", "completion": f" {verb} gladly"}
+            for noun in NOUNS for verb in VERBS]  # fmt: skip
+    shown = write_rows(tmp_path / "shown.jsonl", rows)
+    changes: dict[str, Any] = {"roads": ("dpo",), "seeds": (0,)}
+    base = allroads.compare(
+        out=tmp_path / "base", config=config(data, model, start="base", **changes)
+    )
+    assert [p.road for p in base.points] == ["base", "dpo"]
+    taught = allroads.compare(
+        out=tmp_path / "taught", config=config(data, model, demonstrations=str(shown), **changes)
+    )
+    assert [p.road for p in taught.points] == ["sft", "dpo"]
+    assert {row.road: row.demonstrations for row in taught.ledger}["dpo"] > 20
+
+
+def test_demonstrations_of_which_none_is_left_are_refused_before_training(tmp_path: Path):
+    """All have one prompt, and the split of the pairs has it for a test prompt."""
+    rows = preferences(300)
+    data, model = write_rows(tmp_path / "pairs.jsonl", rows), save_model(tmp_path / "tiny")
+    kept = next(r["prompt"] for r in rows if split_of_text(r["prompt"]) == "test")
+    shown = write_rows(tmp_path / "shown.jsonl", [{"prompt": kept, "completion": " runs"}] * 30)
+    with pytest.raises(DataError, match=r"shown\.jsonl: none of its demonstrations is left"):
+        allroads.compare(
+            out=tmp_path / "run", config=config(data, model, demonstrations=str(shown))
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def split_of_text(prompt: str) -> str:
+    return split_of(prompt_id_of(prompt), 0, SplitFractions())
+
+
+def test_too_few_pairs_are_refused_by_split(tmp_path: Path):
+    data, model = write_preferences(tmp_path / "pairs.jsonl", 40), save_model(tmp_path / "tiny")
+    with pytest.raises(
+        DataError, match=r"usable pairs fall into the split '\w+', at least \d+ are"
+    ):
+        allroads.compare(out=tmp_path / "run", config=config(data, model))
+    assert not (tmp_path / "run").exists()
+
+
+# Real ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not HAS_SHARED, reason=WHY_SKIPPED)
+@pytest.mark.parametrize("seeds", [(0,), pytest.param((0, 1, 2), marks=pytest.mark.slow)])
+def test_human_preferences_with_a_pretrained_model(seeds: tuple[int, ...], tmp_path: Path):
+    out = tmp_path / "run"
+    real = config(
+        SHARED / "data/hh_harmless.jsonl.gz",
+        SHARED / "models/stories260k",
+        max_pairs=220,
+        max_length=100,
+        max_new_tokens=32,
+        seeds=seeds,
+        eval_prompts=10,
+        # Enough for the model to learn that answers end.
+        recipe={**RECIPE, "sft": {"epochs": 2, "batch_size": 8, "learning_rate": 5e-3}},
+    )
+    results = allroads.compare(out=out, config=real)
+    check(results, out)
+    said = (results.verdict.headline, *results.verdict.reasons)
+    alone = any("one seed shows no difference between roads from luck" in line for line in said)
+    assert alone == (len(seeds) == 1)

@@ -424,3 +424,8 @@ def test_what_cannot_be_answered_is_refused(case: str):
     call, message = REFUSED[case]
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_wilson_against_the_textbook_case():
+    # 81 of 263 (Newcombe 1998, Statistics in Medicine 17, table I): 0.2553 to 0.3662.
+    assert bounds(stats.proportion(81, 263)) == pytest.approx((0.2553, 0.3662), abs=5e-5)

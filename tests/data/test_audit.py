@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allroads.data.audit import Audit, SourceCount, audit_of, wilson
+from allroads.data.audit import Audit, SourceCount, audit_of
 from allroads.data.rows import Dropped
 from allroads.types import Demonstration, Pair, Split
 
@@ -101,12 +101,6 @@ def test_length_bias_leaves_ties_out_and_warns_only_when_sure() -> None:
     even = audit(train=[pair("a", long, short), pair("b", short, long)])
     assert (even.longer_chosen, even.unequal_pairs) == (1, 2)
     assert not any("longer answer" in line for line in even.warnings())
-
-
-def test_wilson_against_the_worked_textbook_case() -> None:
-    # 81 of 263 (Newcombe 1998, Statistics in Medicine 17, table I): 0.2553 to 0.3662.
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_lengths_and_cut_completions() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from allroads import cli
+from allroads import cli, files
 from allroads.errors import RunFolderError
 from tests.lab import tiny
 from tests.lab.conftest import Straight
@@ -26,6 +26,8 @@ pytestmark = pytest.mark.skipif(
 
 PATIENCE = 120.0
 """Seconds after which something that ought to happen is given up."""
+LAST_BREATH = 60.0
+"""Seconds that an orphan may take: one that is still importing torch looks up only afterwards."""
 
 
 # Processes ----------------------------------------------------------------------------------------
@@ -71,6 +73,19 @@ def finish(process: BaseProcess) -> None:
     assert process.exitcode == 0
 
 
+def among_samples(folder: Path) -> list[str]:
+    """Stages whose last checkpoint lies between two steps on the same samples of a policy."""
+    out = []
+    for pointer in folder.glob("checkpoints/*/state/latest"):
+        try:
+            state = files.read_json(pointer.parent / pointer.read_text() / "state.json")
+        except (OSError, ValueError):  # replaced at this moment
+            continue
+        if state["material"] and state["material"]["units"][0]["behaviour"]:
+            out.append(pointer.parent.parent.name)
+    return out
+
+
 def finished(folder: Path) -> int:
     """Jobs that are done."""
     kinds = ("checkpoints/*/done.json", "evaluations/*.json", "data/*.done.json")
@@ -91,7 +106,7 @@ def assert_same(folder: Path, straight: Path, *, only: set[str] | None = None) -
 
 
 def test_kills_at_random_moments_are_not_seen_in_any_road(straight: Straight, tmp_path: Path):
-    """Three kills of a run in one process, then one of a run in two that has done half the work.
+    """Kills at random, kills among a round of samples, and one of a run in two processes.
 
     So it is also the proof that the number of processes changes nothing, and that workers do not
     outlive the process that started them.
@@ -99,26 +114,36 @@ def test_kills_at_random_moments_are_not_seen_in_any_road(straight: Straight, tm
     assert set(stage_jobs(straight.folder).values()) >= {"dpo", "local-rm", "online-dpo", "rloo"}
     folder, rng = tmp_path / "run", random.Random(1)
     kills = 0
-    for _ in range(3):
+    for _ in range(2):
         process = tiny.start(tiny.config(), folder)
         wait_until((folder / "lock").exists, "the run has begun")
         time.sleep(rng.uniform(0.05, 0.25) * straight.seconds)
         kills += kill(process)
-    assert kills == 3, "it was over before it could be killed"
+    assert kills == 2, "it was over before it could be killed"
+    for _ in range(8):
+        process = tiny.start(tiny.config(), folder)
+        alive = process.is_alive
+        wait_until(lambda alive=alive: among_samples(folder) or not alive(), "a round of samples")
+        kills += kill(process)
+        if among_samples(folder):
+            break
+    assert among_samples(folder), "no kill fell between two steps on the same samples"
     process = tiny.start(tiny.config(processes=2), folder)
     assert process.pid is not None
     half = finished(straight.folder) * 2 // 3
-    wait_until(lambda: finished(folder) >= half or process.exitcode, "two processes work")
+    wait_until(
+        lambda: finished(folder) >= half or process.exitcode is not None, "two processes work"
+    )
     workers = children(process.pid)
     assert len(workers) >= 2
     assert kill(process)
     # At once, while the orphans may still be writing: their locks keep the two runs apart.
     process = tiny.start(tiny.config(), folder)
-    wait_until(lambda: not any(map(status, workers)), "orphaned workers end", 10.0)
+    wait_until(lambda: not any(map(status, workers)), "orphaned workers end", LAST_BREATH)
     finish(process)
     assert_same(folder, straight.folder)
     assert measured(folder) == measured(straight.folder)
-    assert not list(folder.rglob("*.tmp")), "half-written files were left behind"
+    assert not any(path.is_dir() for path in folder.rglob("*.tmp")), "half a model was left behind"
     assert not list(folder.glob("checkpoints/*/state")), "a finished stage keeps no checkpoint"
 
 
@@ -204,7 +229,9 @@ def test_the_command_line_killed_and_repeated(straight: Straight, tmp_path: Path
         workers = children(process.pid)
         process.kill()
         process.wait()
-        wait_until(lambda workers=workers: not any(map(status, workers)), "orphans end", 10.0)
+        wait_until(
+            lambda workers=workers: not any(map(status, workers)), "orphans end", LAST_BREATH
+        )
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Report:" in done.stdout

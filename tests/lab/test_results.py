@@ -275,7 +275,14 @@ def test_a_road_costs_what_its_stages_cost(road: str, grown: Grown, plan: Plan):
     assert row.answers_per_prompt == (2 if road == "best-of-n" else 1)
 
 
-def test_labels_are_counted_once(grown: Grown, plan: Plan):
+def test_labels_that_two_stages_of_a_road_read_are_counted_once(straight: Straight):
+    """One road fits a reward model and DPO, both on all pairs."""
+    rows = {row["road"]: row for row in files.read_json(straight.folder / "ledger.json")}
+    assert rows["online-dpo-from-dpo"]["labels"] == rows["dpo"]["labels"] > 0
+    assert rows["online-dpo-from-dpo"]["demonstrations"] == 200
+
+
+def test_labels_are_counted(grown: Grown, plan: Plan):
     rows = {row.road: row for row in grown.results.ledger}
     counts = []
     for job in plan.jobs.values():

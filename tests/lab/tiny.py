@@ -33,8 +33,8 @@ FIELDS: dict[str, Any] = {
         "sft": {"epochs": 2, "learning_rate": 3e-3, "batch_size": 32},
         "reward": {"epochs": 2, "learning_rate": 2e-3, "batch_size": 32},
         "policy": {"epochs": 2, "learning_rate": 1e-3, "batch_size": 32},
-        # Two epochs over each round of samples, so that a checkpoint falls inside a round.
-        "online": {"rounds": 3, "epochs": 2, "learning_rate": 1e-3, "batch_size": 32},
+        # Three epochs over each round of samples, so that most checkpoints fall inside a round.
+        "online": {"rounds": 3, "epochs": 3, "learning_rate": 1e-3, "batch_size": 32},
         "batch_samples": 4,
         "group": 3,
     },

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
 
+from allroads import stats
 from allroads.data.rows import Dropped, Kind, Loaded
 from allroads.data.tokenise import TOO_LONG
 from allroads.records import AuditRow, Record
@@ -153,7 +153,7 @@ class Audit(Record):
         )
 
     def _content_rows(self) -> Iterable[AuditRow]:
-        low, high = wilson(self.longer_chosen, self.unequal_pairs)
+        low, high = _share(self.longer_chosen, self.unequal_pairs)
         yield AuditRow(
             what="pairs where the longer answer is chosen",
             count=self.longer_chosen,
@@ -223,7 +223,7 @@ class Audit(Record):
                 f"{self.repeated_prompts} rows repeat the prompt in both answers: remove it from "
                 "chosen and rejected, or remove the column prompt"
             )
-        low, high = wilson(self.longer_chosen, self.unequal_pairs)
+        low, high = _share(self.longer_chosen, self.unequal_pairs)
         if low > 0.5 or high < 0.5:
             yield (
                 f"the longer answer is chosen in {_percent(self.longer_chosen, self.unequal_pairs)}"
@@ -282,18 +282,14 @@ def audit_of(
     )
 
 
-def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """The 95 % interval of a share; (0, 1) when nothing was tried.
-
-    Source: Wilson 1927, J. Am. Stat. Assoc. 22, 209-212.
-    """
-    if trials == 0:
+def _share(part: int, whole: int) -> tuple[float, float]:
+    """The 95 % interval of a share; (0, 1) when nothing was counted."""
+    if whole == 0:
         return 0.0, 1.0
-    share, widening = successes / trials, z * z / trials
-    middle = (share + widening / 2) / (1 + widening)
-    spread = share * (1 - share) / trials + widening / (4 * trials)
-    half = z * math.sqrt(spread) / (1 + widening)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    estimate = stats.proportion(part, whole)
+    assert estimate.low is not None
+    assert estimate.high is not None
+    return estimate.low, estimate.high
 
 
 def _source_rows(source: SourceCount) -> Iterable[AuditRow]:

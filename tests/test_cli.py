@@ -235,7 +235,6 @@ def test_models_that_cannot_be_used(run: Run, tmp_path: Path, model: Path, data:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.xfail(reason="load_policy does not expect safetensors' own error", strict=True)
 def test_a_damaged_model_file_is_bad_input(run: Run, tmp_path: Path, model: Path, data: Path):
     folder = tmp_path / "damaged"
     shutil.copytree(model, folder)
@@ -244,7 +243,6 @@ def test_a_damaged_model_file_is_bad_input(run: Run, tmp_path: Path, model: Path
     assert answer.code == 2
 
 
-@pytest.mark.xfail(reason="transformers makes up an empty tokenizer where none lies", strict=True)
 def test_a_model_without_a_tokenizer_is_said_to_lack_one(
     run: Run, tmp_path: Path, model: Path, data: Path
 ):

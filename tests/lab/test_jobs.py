@@ -17,7 +17,7 @@ from allroads.lab.config import CompareConfig, build_config
 from allroads.lab.jobs import SELECTION, Job, Plan, chosen_roads
 from allroads.roads.atlas import Recipe
 from tests.lab import tiny
-from tests.words import save_model, write_preferences, write_rows
+from tests.words import NOUNS, VERBS, save_model, write_preferences, write_rows
 
 
 def plan_of(**changes: Any) -> Plan:
@@ -338,7 +338,6 @@ def test_a_policy_of_another_vocabulary_is_refused(model: Path, tmp_path: Path):
         allroads.compare(out=tmp_path / "run", config=config)
 
 
-@pytest.mark.xfail(reason="given folders are first opened after the training", strict=True)
 def test_a_wrong_folder_is_found_before_anything_is_trained(tmp_path: Path):
     config = tiny.config(roads=["dpo"], policies={"mine": str(tmp_path / "nowhere")})
     with pytest.raises(ModelError):
@@ -346,7 +345,6 @@ def test_a_wrong_folder_is_found_before_anything_is_trained(tmp_path: Path):
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
-@pytest.mark.xfail(reason="a given folder's name is part of the id, not its content", strict=True)
 def test_another_model_in_the_same_folder_is_other_work(tmp_path: Path):
     folder = save_model(tmp_path / "mine")
     changes = {"roads": ["sft"], "policies": {"mine": str(folder)}}
@@ -361,7 +359,11 @@ def test_train_of_what_has_no_model_of_its_own(tmp_path: Path):
 
 
 def test_demonstrations_of_a_file_make_sft_the_start(model: Path, data: Path, tmp_path: Path):
-    rows = [{"prompt": "what does the fox do", "completion": " runs gladly"}] * 30
+    rows = [
+        {"prompt": f"what does the {noun} do", "completion": f" {verb} gladly"}
+        for noun in NOUNS
+        for verb in VERBS
+    ]
     shown = write_rows(tmp_path / "shown.jsonl", rows)
     config = CompareConfig(
         data=str(data), model=str(model), demonstrations=str(shown), roads=("sft", "dpo")

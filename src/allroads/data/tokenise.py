@@ -38,6 +38,9 @@ _NEUTRAL = ("\n", ":", "a", "1")
 """Characters to encode a completion behind, tried in turn: one of them merges with nothing."""
 
 
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
 def load_tokeniser(
     model_dir: str | Path,
     *,
@@ -49,6 +52,13 @@ def load_tokeniser(
     """The tokeniser of a Hugging Face model folder (or Hub model id). See `Tokeniser`."""
     from transformers import AutoTokenizer
 
+    folder = Path(model_dir)
+    # transformers makes up an empty tokenizer for a folder that has none.
+    if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        raise ModelError(
+            f"{model_dir}: no tokenizer can be loaded; expected one of {', '.join(_TOKENIZER_FILES)} "
+            "beside the weights"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(model_dir))
     except (OSError, ValueError, KeyError) as error:

@@ -157,7 +157,18 @@ def _plan(config: CompareConfig, settings: Settings) -> Plan:
             config.token_budget,
         ]
     )
-    return plan(config, settings.recipe, identity)
+    return plan(config, settings.recipe, identity, _given(config))
+
+
+def _given(config: CompareConfig) -> dict[str, str]:
+    """Fingerprints of the folders that the user gave; a wrong one is found before any training."""
+    flags = [(f"--policy {name}=", folder) for name, folder in config.policies.items()]
+    if config.reward_model is not None:
+        flags.append(("--reward-model ", config.reward_model))
+    for flag, folder in flags:
+        if not (Path(folder) / "config.json").is_file():
+            raise ModelError(f"{flag}{folder}: expected a model folder; found no config.json in it")
+    return {folder: _hash_folder(Path(folder)) for _, folder in flags}
 
 
 def compare(prepared: Prepared, folder: Path, listener: Listener, command: str) -> Results:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -131,19 +131,23 @@ def chosen_roads(config: CompareConfig, recipe: Recipe) -> list[Road]:
     return roads
 
 
-def plan(config: CompareConfig, recipe: Recipe, identity: str) -> Plan:
+def plan(
+    config: CompareConfig, recipe: Recipe, identity: str, given: Mapping[str, str] | None = None
+) -> Plan:
     """All jobs of a comparison.
 
     Args:
         config: what was asked.
         recipe: the resolved schedules.
         identity: fingerprint of data, model and shared settings; part of every id.
+        given: fingerprints of the folders that the user gave, by folder; part of the ids of the
+            jobs that read them.
     """
     out = Plan()
     roads = chosen_roads(config, recipe)
-    maker = _Maker(config, recipe, identity, config.seeds[0], out)
+    maker = _Maker(config, recipe, identity, config.seeds[0], out, given or {})
     for seed in config.seeds:
-        maker = _Maker(config, recipe, identity, seed, out)
+        maker = _Maker(config, recipe, identity, seed, out, given or {})
         maker.start()
         for road in roads:
             maker.road(road)
@@ -158,10 +162,16 @@ class _Maker:
     """Adds the jobs of one seed."""
 
     def __init__(
-        self, config: CompareConfig, recipe: Recipe, identity: str, seed: int, out: Plan
+        self,
+        config: CompareConfig,
+        recipe: Recipe,
+        identity: str,
+        seed: int,
+        out: Plan,
+        given: Mapping[str, str],
     ) -> None:
         self._config, self._recipe, self._identity = config, recipe, identity
-        self._seed, self._plan = seed, out
+        self._seed, self._plan, self._given = seed, out, given
         self._pairs: str | None = None
         self._start = BASE
         self._selection = ""
@@ -377,7 +387,11 @@ class _Maker:
         }
 
     def _job(self, kind: Kind, label: str, needs: tuple[str, ...], spec: dict[str, Any]) -> str:
-        digest = fingerprint([self._identity, kind, self._seed, needs, spec])[:8]
+        text = json.dumps(spec)
+        read = [
+            content for path, content in self._given.items() if json.dumps(GIVEN + path) in text
+        ]
+        digest = fingerprint([self._identity, kind, self._seed, needs, spec, read])[:8]
         return self._plan.add(Job(f"{label}-s{self._seed}-{digest}", kind, self._seed, needs, spec))
 
 

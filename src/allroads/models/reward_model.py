@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
@@ -119,7 +120,7 @@ def load_reward_model(
         raise ModelError(f"--reward-model {folder}: expected a folder with config.json")
     try:
         model = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"--reward-model {folder}: cannot be loaded: {reason}") from error
     if model.config.num_labels != 1:

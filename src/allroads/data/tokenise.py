@@ -56,8 +56,8 @@ def load_tokeniser(
     # transformers makes up an empty tokenizer for a folder that has none.
     if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         raise ModelError(
-            f"{model_dir}: no tokenizer can be loaded; expected one of {', '.join(_TOKENIZER_FILES)} "
-            "beside the weights"
+            f"{model_dir}: no tokenizer can be loaded; expected one of "
+            f"{', '.join(_TOKENIZER_FILES)} beside the weights"
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(model_dir))

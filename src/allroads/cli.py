@@ -324,6 +324,9 @@ def _print_results(results: Any) -> None:
             f"  {point.road + setting:<36}{reward.value:.3f}{interval:<18}"
             f"  KL {round(kl.value, 2) + 0.0:.2f} nats  length {point.length.value:.1f}"
         )
+    for failure in results.failures:
+        setting = "" if failure.value is None else f" {failure.knob} {failure.value:g}"
+        typer.echo(f"  {failure.road + setting:<36}failed: {failure.reason}")
     typer.echo(f"\n{results.verdict.headline}")
 
 

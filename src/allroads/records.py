@@ -117,6 +117,18 @@ class Comparison(Record):
     conclusion: Literal["better", "worse", "equivalent", "undecided", "no verdict"]
 
 
+class Failure(Record):
+    """One road at one setting that could not be trained."""
+
+    road: str
+    knob: str
+    value: float | None
+    seeds: tuple[int, ...]
+    """Those that failed; the setting is left out with all its seeds."""
+    reason: str
+    """Of the first of them."""
+
+
 class Answer(Record):
     """One completion shown in the report."""
 
@@ -214,8 +226,10 @@ class Results(Record):
     audit: tuple[AuditRow, ...]
     ledger: tuple[LedgerRow, ...]
     stages: tuple[StageRow, ...]
+    failures: tuple[Failure, ...] = ()
+    """Settings that could not be trained: shown, never dropped in silence."""
     notes: tuple[str, ...] = ()
-    """Anything that went wrong or was counted: failures, dropped pairs, refusals."""
+    """Anything that was counted along the way: dropped pairs, unfinished samples."""
     label_noise_nll: float | None = None
     """Worlds only: the NLL of the labels under the true preference probabilities."""
 

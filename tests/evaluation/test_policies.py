@@ -183,9 +183,9 @@ def test_best_of_n_against_brute_force(finished: bool, monkeypatch: pytest.Monke
     monkeypatch.setattr(policies, "sample", scripted)
     given = bench()
     ns = (1, 2, 3, 4)
-    records, best = measure_best_of_n(given, tiny_policy(), CallableLabeller(label), ns, 7)
+    measured = measure_best_of_n(given, tiny_policy(), CallableLabeller(label), ns, 7)
     for n in ns:
-        record = records[n]
+        record, best = measured[n]
         for name, value in (
             ("metric", grade),
             ("length", lambda group: [float(len(one.tokens)) for one in group]),
@@ -203,13 +203,15 @@ def test_best_of_n_against_brute_force(finished: bool, monkeypatch: pytest.Monke
         (chosen,) = [made[p.prompt_id][:4] for p in PROMPTS[5:]]
         lengths = [float(len(one.tokens)) for one in chosen]
         assert record["selection"] == pytest.approx(brute_force(chosen, lengths, n))
-    for one, prompt in zip(best, PROMPTS[:3], strict=True):
-        group = made[prompt.prompt_id][:4]
-        scores = label([prompt.tokens] * 4, [a.tokens for a in group])
-        ranks = [(a.finished, s if a.finished else 0.0) for a, s in zip(group, scores, strict=True)]
-        assert (one.finished, one.tokens[-1] == EOS) == (max(ranks)[0],) * 2
-        if one.finished:
-            assert label([prompt.tokens], [one.tokens])[0] == max(ranks)[1]
+        for one, prompt in zip(best, PROMPTS[:3], strict=True):
+            group = made[prompt.prompt_id][:n]
+            scores = label([prompt.tokens] * n, [a.tokens for a in group])
+            ranks = [
+                (a.finished, s if a.finished else 0) for a, s in zip(group, scores, strict=True)
+            ]
+            assert (one.finished, one.tokens[-1] == EOS) == (max(ranks)[0],) * 2
+            if one.finished:
+                assert label([prompt.tokens], [one.tokens])[0] == max(ranks)[1]
 
 
 def test_an_unfinished_completion_never_beats_a_finished_one(monkeypatch: pytest.MonkeyPatch):
@@ -225,16 +227,15 @@ def test_an_unfinished_completion_never_beats_a_finished_one(monkeypatch: pytest
         policies, "sample", lambda *a, per_prompt, **_: [[*cut, whole][:per_prompt]]
     )
     given = bench(test=[prompt], train=[prompt], selection=[prompt])
-    records, (best,) = measure_best_of_n(
-        given, tiny_policy(), CallableLabeller(love_the_cut), (1, 2, 4), 4
-    )
+    measured = measure_best_of_n(given, tiny_policy(), CallableLabeller(love_the_cut), (1, 2, 4), 4)
     # With one of four whole: it is among n drawn with chance n / 4.
-    assert [records[n]["no_eos"] for n in (1, 2, 4)] == [[0.75], [0.5], [0.0]]
-    assert best is whole
+    assert [measured[n][0]["no_eos"] for n in (1, 2, 4)] == [[0.75], [0.5], [0.0]]
+    assert measured[4][1] == [whole]
 
 
 def test_best_of_one_is_the_policy_itself():
-    records, _ = measure_best_of_n(bench(), tiny_policy(), CallableLabeller(label), (1, 3), 9)
+    measured = measure_best_of_n(bench(), tiny_policy(), CallableLabeller(label), (1, 3), 9)
+    records = {n: record for n, (record, _) in measured.items()}
     pool = bench().answers(tiny_policy(), PROMPTS[:3], "test-pool", 9)
     assert records[1]["metric"] == pytest.approx([np.mean(grade(group)) for group in pool])
     assert records[1]["kl"] == pytest.approx([0.0] * 3)

@@ -15,6 +15,7 @@ from allroads.errors import ConfigError, ModelError
 from allroads.lab.compare import prepare
 from allroads.lab.config import CompareConfig, build_config
 from allroads.lab.jobs import SELECTION, Job, Plan, chosen_roads
+from allroads.lab.runner import longest_chain_first
 from allroads.roads.atlas import Recipe
 from tests.lab import tiny
 from tests.words import NOUNS, VERBS, save_model, write_preferences, write_rows
@@ -375,3 +376,25 @@ def test_demonstrations_of_a_file_make_sft_the_start(model: Path, data: Path, tm
         "dpo",
         SELECTION,
     }
+
+
+# Order of work ------------------------------------------------------------------------------------
+
+
+def test_what_a_long_chain_waits_for_comes_first():
+    def job(name: str, *needs: str) -> Job:
+        return Job(name, "stage", 0, needs, {})
+
+    named = [job("start"), job("short", "start"), job("reward", "start"), job("end of short")]
+    named += [job("policy", "reward"), job("judge", "policy")]
+    order = list(longest_chain_first({one.id: one for one in named}))
+    assert order == ["start", "reward", "policy", "short", "end of short", "judge"]
+
+
+def test_followers_of_finished_jobs_are_ordered_too():
+    jobs = {
+        "short": Job("short", "stage", 0, ("done before",), {}),
+        "long": Job("long", "stage", 0, ("done before",), {}),
+        "after": Job("after", "evaluate", 0, ("long",), {}),
+    }
+    assert list(longest_chain_first(jobs)) == ["long", "short", "after"]

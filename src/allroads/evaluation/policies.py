@@ -116,15 +116,15 @@ def measure_policy(
 
 def measure_best_of_n(
     bench: Bench, policy: Policy, labeller: Labeller, ns: Sequence[int], pool: int
-) -> tuple[dict[int, dict[str, object]], list[Completion]]:
+) -> dict[int, tuple[dict[str, object], list[Completion]]]:
     """Best-of-N for every N from one pool of samples per prompt.
 
     Means are unbiased order-statistics estimates over subsets of the pool; KL counts ties. A
     completion cut at the length limit ranks below every finished one.
 
     Returns:
-        A record as of `measure_policy` for each N, and for each test prompt the best of the first
-        `max(ns)` samples.
+        For each N a record as of `measure_policy`, and for each test prompt the best of the first
+        N samples.
     """
     test = bench.answers(policy, bench.test, "test-pool", pool)
     train = bench.answers(policy, bench.train, "train-pool", max(ns))
@@ -141,10 +141,10 @@ def measure_best_of_n(
     selection_scores = bench.selection_scorer(
         rows_of([one for group in selection for one in group])
     )
-    out: dict[int, dict[str, object]] = {}
+    out: dict[int, tuple[dict[str, object], list[Completion]]] = {}
     for n in ns:
         means = {name: ranked[0].best(values, n) for name, values in facts.items()}
-        out[n] = {
+        record: dict[str, object] = {
             **{name: values.tolist() for name, values in means.items()},
             "proxy": float(means["proxy"].mean()),
             "metric_train": None
@@ -153,12 +153,12 @@ def measure_best_of_n(
             "selection": float(ranked[2].best(selection_scores, n).mean()),
             "kl": ranked[0].kl(n),
         }
-    first = max(ns)
-    best = [
-        group[int(np.argmax(ranks[:first]))]
-        for group, ranks in zip(test, ranked[0].ranks, strict=True)
-    ]
-    return out, best
+        best = [
+            group[int(np.argmax(ranks[:n]))]
+            for group, ranks in zip(test, ranked[0].ranks, strict=True)
+        ]
+        out[n] = (record, best)
+    return out
 
 
 class _Pools:

@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from allroads import files
+from allroads.errors import TrainingError
 from allroads.evaluation.grader import pair_margins
 from allroads.evaluation.policies import Bench, Metric, measure_best_of_n, measure_policy
 from allroads.evaluation.scorers import margins
 from allroads.judges import GlobalLabeller
-from allroads.lab.jobs import Job, fingerprint
+from allroads.lab.jobs import SELECTION, Job, fingerprint
 from allroads.lab.prepare import label_entropy, with_pairs
 from allroads.lab.workshop import Workshop
 from allroads.models.policy import Policy
@@ -31,24 +32,36 @@ from allroads.roads.stage import Stage
 from allroads.seeding import child
 from allroads.types import Completion, Pair, Prompt, Split
 
+FAILED = "failed"
+"""Key of a result that is not there, with the reason."""
 Progress = Callable[[int, int], None]
 _TRAIN_PAIRS = 150
 """Training pairs on which a scorer is judged, beside all held-out ones."""
-_SHOWN = 6
-"""Test prompts whose completions are kept for reading."""
 
 
 def result_path(folder: Path, job: Job) -> Path:
     """The file whose existence says that a job is done."""
     if job.kind == "stage":
-        return folder / "checkpoints" / job.id / "done.json"
+        return _stage_result(folder, job.id)
     if job.kind == "pairs":
         return folder / "data" / f"{job.id}.done.json"
     return folder / "evaluations" / f"{job.id}.json"
 
 
+def _stage_result(folder: Path, job_id: str) -> Path:
+    return folder / "checkpoints" / job_id / "done.json"
+
+
 def execute(shop: Workshop, job: Job, progress: Progress) -> None:
-    """Do one job and write its result."""
+    """Do one job and write its result.
+
+    A stage that finds nothing to learn from, or diverges, has failed: its reason is its result,
+    and everything that needs it has failed for the same reason.
+
+    Raises:
+        TrainingError: when the stage that failed is the start policy or the selection scorer,
+            without which no road can be judged.
+    """
     work = {
         "pairs": _pairs,
         "stage": _stage,
@@ -57,8 +70,26 @@ def execute(shop: Workshop, job: Job, progress: Progress) -> None:
         "scorer": _scorer,
         "grader": _grader,
     }[job.kind]
-    result = work(shop, job, progress)
+    reason = _failed_before(shop, job)
+    if reason is not None:
+        result: dict[str, Any] = {FAILED: reason}
+    else:
+        try:
+            result = work(shop, job, progress)
+        except TrainingError as error:
+            if job.kind == "stage" and job.stage.name in (SELECTION, shop.config.start_stage):
+                raise
+            result = {FAILED: str(error)}
     files.write_json(result_path(shop.folder, job), result)
+
+
+def _failed_before(shop: Workshop, job: Job) -> str | None:
+    """Why a stage that the job needs has failed, if one has."""
+    for need in job.needs:
+        path = _stage_result(shop.folder, need)
+        if path.is_file() and FAILED in (before := files.read_json(path)):
+            return before[FAILED]
+    return None
 
 
 def _pairs(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
@@ -214,44 +245,47 @@ def _evaluate(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     bench = _bench(shop, job)
     name, count = job.spec["policy"], job.spec["snapshots"]
     proxy = shop.labeller(job.spec["labeller"], job.seed)
-    snapshots, answers = [], []
+    snapshots = []
     policy = shop.policy(name, job.seed) if count == 1 else shop.fresh_policy(name, job.seed)
     for index in range(1, count + 1):
         if count > 1:
             folder = shop.folder / "checkpoints" / name
             checkpoint.load_weights(policy.model, Keeping(folder).snapshot(index))
         record, answers = measure_policy(bench, policy, proxy)
-        snapshots.append({"fraction": index / count, **record})
+        texts = _texts(shop, bench, answers)
+        snapshots.append({"fraction": index / count, **record, "answers": texts})
         progress(index, count)
-    return {"snapshots": snapshots, "samples": _shown(shop, bench, answers)}
+    return {"snapshots": snapshots}
 
 
 def _best_of_n(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     bench = _bench(shop, job)
     labeller = shop.labeller(job.spec["labeller"], job.seed)
     assert labeller is not None
-    records, answers = measure_best_of_n(
+    measured = measure_best_of_n(
         bench, shop.policy(job.spec["policy"], job.seed), labeller, job.spec["ns"], job.spec["pool"]
     )
     return {
-        "by_n": {str(n): {"fraction": 1.0, **record} for n, record in records.items()},
-        "samples": _shown(shop, bench, answers),
+        "by_n": {
+            str(n): {"fraction": 1.0, **record, "answers": _texts(shop, bench, answers)}
+            for n, (record, answers) in measured.items()
+        }
     }
 
 
-def _shown(shop: Workshop, bench: Bench, answers: list[Completion]) -> list[dict[str, Any]]:
-    step = max(1, len(answers) // _SHOWN)
-    shown = answers[::step][:_SHOWN]
-    scores = bench.metric(shown)
+def _texts(shop: Workshop, bench: Bench, answers: list[Completion]) -> list[dict[str, Any]]:
+    """One answer to each test prompt, for readers and for judges that come later."""
+    scores = bench.metric(answers)
     return [
         {
+            "prompt_id": a.prompt.prompt_id,
             "prompt": shop.decode(a.prompt.tokens),
             "text": shop.decode(a.tokens),
             "tokens": len(a.tokens),
             "finished": a.finished,
             "score": score,
         }
-        for a, score in zip(shown, scores, strict=True)
+        for a, score in zip(answers, scores, strict=True)
     ]
 
 

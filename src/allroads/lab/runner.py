@@ -125,7 +125,7 @@ def _run_in_pool(
 ) -> None:
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
-    waiting = dict(left)
+    waiting = longest_chain_first(left)
     running: dict[Future[None], str] = {}
     with ProcessPoolExecutor(
         config.processes,
@@ -155,8 +155,21 @@ def _run_in_pool(
             raise
 
 
+def longest_chain_first(jobs: dict[str, Job]) -> dict[str, Job]:
+    """The jobs, those with the longest chain of followers first; otherwise in the plan's order.
+
+    What a long chain waits for must not come last: the other processes would stand idle behind it.
+    """
+    chain = dict.fromkeys(jobs, 0)
+    for name, job in reversed(jobs.items()):
+        for need in job.needs:
+            if need in chain:
+                chain[need] = max(chain[need], chain[name] + 1)
+    return dict(sorted(jobs.items(), key=lambda item: -chain[item[0]]))
+
+
 def _ready(waiting: dict[str, Job], done: set[str], free: int) -> list[str]:
-    """Jobs that can start now, in the plan's order: those with the most followers lie first."""
+    """Jobs that can start now, in order."""
     ready = [n for n, job in waiting.items() if all(need in done for need in job.needs)]
     return ready[: max(0, free)]
 

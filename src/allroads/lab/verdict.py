@@ -16,7 +16,8 @@ RULE = (
     "prefers, then compared with {baseline} on the same held-out prompts and seeds. 'Better' or "
     "'worse' needs a paired two-way (seed, prompt) t test at 5 %, Holm-adjusted over all "
     "comparisons on this page; 'equivalent' needs two one-sided tests at 5 % against a margin of "
-    "{margin:g}; anything else is undecided. One seed gives no verdict. A road labelled from "
+    "{margin:g}; anything else is undecided. A setting that cannot be trained with one seed is "
+    "left out with all. One seed gives no verdict. A road labelled from "
     "outside (a verifier, a given reward model) is never counted as evidence that two stages pay."
 )
 
@@ -85,6 +86,7 @@ def decide(
     *,
     metric: str,
     refusals: Sequence[str],
+    failed: Sequence[str] = (),
 ) -> Verdict:
     """The headline and its reasons.
 
@@ -95,6 +97,7 @@ def decide(
         margin: as above.
         metric: what the roads are graded by, in words.
         refusals: why nothing may be concluded, in plain sentences; empty when something may.
+        failed: roads that could not be trained at any setting.
     """
     rule = RULE.format(baseline=baseline, margin=margin)
     if refusals:
@@ -109,9 +112,9 @@ def decide(
     if by["better"]:
         best = max(by["better"], key=lambda c: c.difference.value)
         headline = f"{best.road} pays here: {metric} {_above(best.difference)} {baseline}'s."
-        headline += _others("Better too", [c for c in by["better"] if c is not best])
-        headline += _others("Undecided", by["undecided"])
-        headline += _others("No better", [*by["equivalent"], *by["worse"]])
+        headline += _others("Better too", [c.road for c in by["better"] if c is not best])
+        headline += _others("Undecided", [c.road for c in by["undecided"]])
+        headline += _others("No better", [c.road for c in (*by["equivalent"], *by["worse"])])
         decided = True
     elif stages and len(by["worse"]) == len(stages):
         headline = f"{baseline} is the best of these roads: every other one is worse."
@@ -129,6 +132,7 @@ def decide(
     else:
         headline = "Nothing to compare: only one road learns from the preferences."
         decided = False
+    headline += _others("Failed", failed)
     return Verdict(headline=headline, reasons=tuple(reasons), decided=decided, rule=rule)
 
 
@@ -138,8 +142,8 @@ def _above(mean: Mean) -> str:
     return f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}] above"
 
 
-def _others(word: str, rows: Sequence[Comparison]) -> str:
-    return f" {word}: {_list([c.road for c in rows])}." if rows else ""
+def _others(word: str, roads: Sequence[str]) -> str:
+    return f" {word}: {_list(roads)}." if roads else ""
 
 
 def _signed(mean: Mean) -> str:

@@ -26,7 +26,7 @@ Data = Annotated[
 ]
 Demonstrations = Annotated[str | None, typer.Option(help="Demonstrations, same formats.")]
 Model = Annotated[
-    str | None, typer.Option(help="Folder of a causal language model with its tokenizer.")
+    str | None, typer.Option(help="Folder of a causal language model, or a .gguf file.")
 ]
 World = Annotated[
     str | None, typer.Option(help="A built-in world instead of data and model: routes.")
@@ -46,6 +46,16 @@ MaxNew = Annotated[int | None, typer.Option("--max-new-tokens", help="Length lim
 EvalPrompts = Annotated[int | None, typer.Option(help="Held-out prompts that are answered.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.")]
 Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float64.")]
+Lora = Annotated[
+    int | None, typer.Option(help="Train adapters of this rank instead of all weights.")
+]
+Recompute = Annotated[
+    bool | None,
+    typer.Option("--gradient-checkpointing", help="Less memory, a third more time."),
+]
+TokenBudget = Annotated[
+    int | None, typer.Option(help="Padded tokens of one forward pass; the loss does not change.")
+]
 Threads = Annotated[int | None, typer.Option(help="Threads of each process.")]
 Processes = Annotated[int | None, typer.Option(help="Jobs at a time.")]
 Policies = Annotated[
@@ -85,6 +95,9 @@ def compare(
     eval_prompts: EvalPrompts = None,
     device: Device = None,
     dtype: Dtype = None,
+    lora: Lora = None,
+    gradient_checkpointing: Recompute = None,
+    token_budget: TokenBudget = None,
     threads: Threads = None,
     processes: Processes = None,
     policy: Policies = None,
@@ -133,6 +146,9 @@ def train(
     max_new_tokens: MaxNew = None,
     device: Device = None,
     dtype: Dtype = None,
+    lora: Lora = None,
+    gradient_checkpointing: Recompute = None,
+    token_budget: TokenBudget = None,
     threads: Threads = None,
     reward_model: RewardModel = None,
 ) -> None:
@@ -254,6 +270,8 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
     }
     from allroads.errors import ConfigError
 
+    if "lora" in fields:
+        fields["lora"] = {"rank": fields["lora"], "alpha": 2.0 * fields["lora"]}
     if "roads" in fields:
         fields["roads"] = [name.strip() for name in fields["roads"].split(",") if name.strip()]
     if "seeds" in fields:

@@ -197,3 +197,56 @@ def test_human_preferences_with_a_pretrained_model(seeds: tuple[int, ...], tmp_p
     said = (results.verdict.headline, *results.verdict.reasons)
     alone = any("one seed shows no difference between roads from luck" in line for line in said)
     assert alone == (len(seeds) == 1)
+
+
+# Adapters -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_adapters_in_every_road(dtype: str, tmp_path: Path):
+    pytest.importorskip("peft", reason="the package peft is not installed")
+    data, model = write_preferences(tmp_path / "pairs.jsonl", 300), tmp_path / "tiny"
+    save_model(model, "llama")
+    before = (model / "model.safetensors").read_bytes()
+    out = tmp_path / "run"
+    chosen = config(
+        data,
+        model,
+        seeds=(0,),
+        roads=(*ROADS, "rloo"),
+        lora={"rank": 2, "alpha": 4.0},
+        gradient_checkpointing=True,
+        dtype=dtype,
+        snapshots=2,
+    )
+    results = allroads.compare(out=out, config=chosen)
+    check(results, out, (*ROADS, "rloo"))
+    folders = list(out.glob("checkpoints/*/model"))
+    assert len(folders) == 6
+    for folder in folders:
+        assert (folder / "adapter_config.json").is_file()
+        assert not (folder / "model.safetensors").exists()
+    assert (model / "model.safetensors").read_bytes() == before
+    assert any("adapter of rank 2" in note for note in results.notes)
+    assert "LoRA of rank 2" in results.model
+    # A checkpoint joins another comparison as it is, and loads in plain transformers.
+    (dpo,) = out.glob("checkpoints/dpo-*/model")
+    assert type(AutoModelForCausalLM.from_pretrained(dpo)).__name__ == "LlamaForCausalLM"
+    (reward,) = out.glob("checkpoints/reward-model-*/model")
+    again = config(data, model, seeds=(0,), policies={"mine": str(dpo)}, reward_model=str(reward))
+    joined = allroads.compare(out=tmp_path / "again", config=again)
+    assert "mine" in {p.road for p in joined.points}
+
+
+def test_a_tuned_model_is_the_start_as_it_is(tmp_path: Path):
+    """A chat template says that the model was tuned already; `start` can say otherwise."""
+    data, model = write_preferences(tmp_path / "pairs.jsonl", 300), save_model(tmp_path / "tiny")
+    template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    (model / "chat_template.jinja").write_text(template)
+    found = allroads.compare(
+        out=tmp_path / "run", config=config(data, model, seeds=(0,), roads=("dpo",))
+    )
+    assert found.points[0].road == "base"
+    assert any("start from the base model as it is" in note for note in found.notes)
+    asked = config(data, model, seeds=(0,), roads=("dpo",), start="sft-chosen")
+    assert allroads.compare(out=tmp_path / "other", config=asked).points[0].road == "sft-chosen"

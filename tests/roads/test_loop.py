@@ -506,9 +506,9 @@ def test_every_epoch_reads_every_row_once_in_another_order(
     slots: list[list[int]] = []
     real = accumulate
 
-    def remember(stage, model, given, units, cost):
+    def remember(stage, model, given, units, *rest):
         slots.append([unit.slot for unit in units])
-        return real(stage, model, given, units, cost)
+        return real(stage, model, given, units, *rest)
 
     monkeypatch.setattr("allroads.roads.loop.accumulate", remember)
     run(STAGES[name], tmp_path)

@@ -21,7 +21,10 @@ from allroads.lab.results import collect
 from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.lab.settings import Settings
 from allroads.lab.workshop import resolve_device
+from allroads.models import recompute
 from allroads.models.builtin import small_transformer, world_tokenizer
+from allroads.models.gguf import dequantised, is_gguf, note_on
+from allroads.models.lora import is_adapter, require_peft
 from allroads.models.policy import Policy, load_policy
 from allroads.records import Results
 
@@ -50,6 +53,8 @@ def prepare(config: CompareConfig) -> Prepared:
         InputError: for data, a model or a combination that cannot be used.
     """
     resolve_device(config.device)
+    if config.lora is not None:
+        require_peft()
     if config.world is not None:
         world = make_world(config.world, **config.world_options)
         return _prepare_world(config, world)
@@ -82,22 +87,27 @@ def _prepare_world(config: CompareConfig, world: Routes) -> Prepared:
 
 def _prepare_files(config: CompareConfig) -> Prepared:
     assert config.model is not None
-    assert config.data is not None
     device = resolve_device("cpu")
     import torch
 
     # One progress bar per model is noise, and hides the one line that matters.
     transformers_logging.disable_progress_bar()
+    folder = dequantised(config.model) if is_gguf(config.model) else Path(config.model)
     # The model is opened first: a wrong folder is the commoner slip, and the faster to find.
-    policy = load_policy(config.model, eos_id=-1, dtype=torch.float32, device=device)
+    policy = load_policy(folder, eos_id=-1, dtype=getattr(torch, config.dtype), device=device)
+    if config.gradient_checkpointing:
+        recompute.prepare(policy.model)
     # A quarter of the context stays free for sampled completions behind the longest prompt.
     max_length = config.max_length or min(policy.context * 3 // 4, 512)
     if max_length > policy.context:
         raise ModelError(
             f"--max-length {max_length}: the model has only {policy.context} positions"
         )
-    tokeniser = load_tokeniser(config.model, max_length=max_length, over_long=config.over_long)
+    tokeniser = load_tokeniser(folder, max_length=max_length, over_long=config.over_long)
     policy.eos_id = tokeniser.eos_id
+    if config.start == "auto" and config.demonstrations is None and tokeniser.has_template:
+        config = config.model_copy(update={"start": "base"})
+    assert config.data is not None
     dataset = build(
         config.data,
         config.demonstrations,
@@ -129,7 +139,7 @@ def _prepare_files(config: CompareConfig) -> Prepared:
         )
     width = policy.model.config.get_text_config().hidden_size
     settings = Settings(
-        recipe=config.recipe or recipe_for(width),
+        recipe=config.recipe or recipe_for(width, config.lora),
         max_length=max_length,
         max_new_tokens=max(1, min(wanted, room)),
         eos_id=tokeniser.eos_id,
@@ -138,11 +148,33 @@ def _prepare_files(config: CompareConfig) -> Prepared:
         sample_batch=_FILE_SAMPLE_BATCH,
         margin=config.margin or 0.03,
         data_fingerprint=dataset.fingerprint(),
-        model_fingerprint=_hash_folder(Path(config.model)),
-        data_label=Path(config.data).name,
-        model_label=f"{Path(config.model).name} ({policy.parameters_count:,} weights)",
+        model_fingerprint=_hash_folder(folder),
+        data_label=Path(str(config.data)).name,
+        model_label=_model_label(config, policy),
+        model_folder=str(folder.resolve()),
+        model_notes=_model_notes(config, folder),
     )
     return Prepared(config, settings, _plan(config, settings), dataset, policy)
+
+
+def _model_label(config: CompareConfig, policy: Policy) -> str:
+    assert config.model is not None
+    label = f"{Path(config.model).name} ({policy.parameters_count:,} weights)"
+    if config.lora is not None:
+        label += f", LoRA of rank {config.lora.rank}"
+    return label + ("" if config.dtype == "float32" else f", {config.dtype}")
+
+
+def _model_notes(config: CompareConfig, folder: Path) -> tuple[str, ...]:
+    notes = [note_on(folder)]
+    if config.lora is not None:
+        notes.append(
+            f"every stage trains an adapter of rank {config.lora.rank} (alpha "
+            f"{config.lora.alpha:g}) and leaves the base model's weights as they are"
+        )
+    if config.start == "base":
+        notes.append("the roads start from the base model as it is, without likelihood first")
+    return tuple(note for note in notes if note)
 
 
 def _plan(config: CompareConfig, settings: Settings) -> Plan:
@@ -155,6 +187,8 @@ def _plan(config: CompareConfig, settings: Settings) -> Plan:
             config.temperature,
             config.dtype,
             config.token_budget,
+            config.lora.model_dump() if config.lora else None,
+            config.gradient_checkpointing,
         ]
     )
     return plan(config, settings.recipe, identity, _given(config))
@@ -166,7 +200,7 @@ def _given(config: CompareConfig) -> dict[str, str]:
     if config.reward_model is not None:
         flags.append(("--reward-model ", config.reward_model))
     for flag, folder in flags:
-        if not (Path(folder) / "config.json").is_file():
+        if not (is_adapter(folder) or (Path(folder) / "config.json").is_file()):
             raise ModelError(f"{flag}{folder}: expected a model folder; found no config.json in it")
     return {folder: _hash_folder(Path(folder)) for _, folder in flags}
 
@@ -228,7 +262,7 @@ def write_inputs(prepared: Prepared, folder: Path) -> None:
         else:
             from transformers import AutoTokenizer
 
-            AutoTokenizer.from_pretrained(prepared.config.model).save_pretrained(path)
+            AutoTokenizer.from_pretrained(prepared.settings.model_folder).save_pretrained(path)
 
     files.write_folder(tokenizer, fill)
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from allroads.data.worlds import WORLDS
 from allroads.errors import ConfigError, nearest
 from allroads.lab.prepare import WorldSizes
+from allroads.models.lora import Lora
 from allroads.roads.atlas import Recipe
 from allroads.roads.stage import Choice, Road, Schedule
 
@@ -26,13 +27,18 @@ WORLD_RECIPE = Recipe(
 """Schedules for the built-in transformer on a built-in world."""
 
 
-def recipe_for(width: int) -> Recipe:
+_LORA_RATE = 10.0
+"""How much larger an adapter's learning rate is than all weights' (Schulman et al. 2025, "LoRA
+Without Regret": the best ratio is about ten, whatever the model)."""
+
+
+def recipe_for(width: int, lora: Lora | None = None) -> Recipe:
     """Schedules for a pretrained model of hidden size `width`.
 
     Adam's learning rates fall with the width; the ratio between the kinds of stage is the one that
     the literature uses (a policy stage is about a tenth of likelihood's).
     """
-    scale = 2048 / width
+    scale = 2048 / width * (1.0 if lora is None else _LORA_RATE)
     return Recipe(
         sft=Schedule(epochs=1, learning_rate=2e-5 * scale, batch_size=32),
         reward=Schedule(epochs=1, learning_rate=1e-5 * scale, batch_size=32),
@@ -53,7 +59,7 @@ class CompareConfig(Choice):
     demonstrations: str | None = None
     """Demonstrations in the same formats; without them `sft-chosen` is the start."""
     model: str | None = None
-    """Folder of a causal language model with its tokenizer."""
+    """Folder of a causal language model with its tokenizer, or a .gguf file."""
     world: str | None = None
     """A built-in world, with its own small transformer."""
     world_options: dict[str, float | int] = Field(default_factory=dict)
@@ -64,7 +70,8 @@ class CompareConfig(Choice):
     custom: tuple[Road, ...] = ()
     """Roads written down as stages."""
     start: Literal["auto", "sft", "sft-chosen", "base"] = "auto"
-    """What every road descends from; auto: sft with demonstrations, else sft-chosen."""
+    """What every road descends from; auto: sft with demonstrations, else base for a model with a
+    chat template (it was tuned already), else sft-chosen."""
     policies: dict[str, str] = Field(default_factory=dict)
     """Already trained models that join the comparison: name -> folder."""
     reward_model: str | None = None
@@ -103,6 +110,10 @@ class CompareConfig(Choice):
     margin: float | None = Field(default=None, gt=0)
     """A difference below this counts as none; default 0.02 of reward, 0.03 of win rate."""
 
+    lora: Lora | None = None
+    """Train low-rank adapters instead of all weights, in every stage."""
+    gradient_checkpointing: bool = False
+    """Recompute layers in the backward pass: less memory, a third more time."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     dtype: Literal["float32", "bfloat16", "float64"] = "float32"
     threads: int = Field(default=1, ge=1)
@@ -139,6 +150,10 @@ class CompareConfig(Choice):
             )
         if self.data is not None and self.model is None:
             raise ConfigError("--data needs --model DIR, the base model that the roads start from")
+        if self.lora is not None and self.model is None:
+            raise ConfigError(
+                f"--lora adapts a pretrained model; --world {self.world} trains one from scratch"
+            )
         if self.world is not None and (self.model or self.demonstrations):
             raise ConfigError("--world brings its own model and demonstrations; leave them out")
         for name, values in (
@@ -166,13 +181,13 @@ class CompareConfig(Choice):
                 f"--start {self.start}: a world's pairs are samples of its SFT policy, so its "
                 "roads start from sft"
             )
-        if clash := set(self.policies) & {*self.roads, self.start_stage}:
+        if clash := set(self.policies) & {*self.roads, self.start_stage, "base"}:
             raise ConfigError(f"--policy {sorted(clash)[0]}: a road has that name; choose another")
         return self
 
     @property
     def start_stage(self) -> str:
-        """The resolved start."""
+        """The resolved start. Whoever opens the model resolves auto for a tuned one before."""
         if self.start != "auto":
             return self.start
         return "sft" if self.world or self.demonstrations else "sft-chosen"

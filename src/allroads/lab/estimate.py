@@ -12,9 +12,12 @@ import torch
 from allroads.lab.compare import Prepared
 from allroads.lab.jobs import Job
 from allroads.lab.workshop import resolve_device
+from allroads.models.lora import add_adapter
 from allroads.models.policy import Policy
+from allroads.models.recompute import recomputing
 from allroads.models.states import Rows
-from allroads.roads.stage import DEMONSTRATIONS, Stage
+from allroads.roads.optimiser import Optimiser
+from allroads.roads.stage import DEMONSTRATIONS, Schedule, Stage
 from allroads.rollouts.sampler import sample
 from allroads.types import Prompt
 
@@ -152,7 +155,10 @@ def _stage_tokens(stage: Stage, split: str, shape: Shape) -> Tokens:
 
 def measure_speed(prepared: Prepared, shape: Shape) -> Speed:
     """Train, score and sample a little on rows of typical length; a few seconds."""
-    policy = Policy(copy.deepcopy(prepared.policy.model), prepared.settings.eos_id)
+    model = copy.deepcopy(prepared.policy.model)
+    if prepared.config.lora is not None:
+        add_adapter(model, prepared.config.lora, seed=0)
+    policy = Policy(model, prepared.settings.eos_id)
     policy.model.to(resolve_device(prepared.config.device))  # type: ignore[arg-type]
     before = torch.get_num_threads()
     torch.set_num_threads(prepared.config.threads)
@@ -197,10 +203,11 @@ def _typical_rows(prepared: Prepared, shape: Shape) -> Rows:
 
 
 def _train_once(policy: Policy, rows: Rows) -> None:
-    optimiser = torch.optim.AdamW(policy.model.parameters(), lr=0.0, fused=True)
-    policy.sequence_logprobs(rows).mean().backward()
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
+    optimiser = Optimiser(policy.model, Schedule(learning_rate=0.0))
+    with recomputing(policy.model):
+        policy.sequence_logprobs(rows).mean().backward()
+    optimiser.collect()
+    optimiser.step(0.0)
 
 
 def _rate(tokens: int, work: object) -> float:

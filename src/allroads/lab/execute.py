@@ -23,7 +23,7 @@ from allroads.lab.jobs import SELECTION, Job, fingerprint
 from allroads.lab.prepare import label_entropy, with_pairs
 from allroads.lab.workshop import Workshop
 from allroads.models.policy import Policy
-from allroads.models.reward_model import RewardModel, reward_model_on
+from allroads.models.reward_model import RewardModel
 from allroads.models.states import Rows
 from allroads.roads import checkpoint
 from allroads.roads.loop import Keeping, clear_checkpoints, train
@@ -168,7 +168,7 @@ def _reference_cache(shop: Workshop, job: Job, stage: Stage) -> Path:
 def _trainee(shop: Workshop, stage: Stage, start: str, seed: int) -> Policy | RewardModel:
     if stage.objective.score.startswith("head-"):
         reading = stage.objective.score.removeprefix("head-")
-        return reward_model_on(shop.policy(start, seed), reading=reading, seed=seed)  # type: ignore[arg-type]
+        return shop.new_reward_model(start, seed, reading)  # type: ignore[arg-type]
     return shop.fresh_policy(start, seed)
 
 

@@ -80,7 +80,7 @@ def collect(
         audit=reader.audit().rows(),
         ledger=tuple(reader.ledger(chosen, grade)),
         stages=tuple(_stage_rows(config, settings)),
-        notes=tuple(reader.notes()),
+        notes=(*settings.model_notes, *reader.notes()),
         label_noise_nll=reader.label_nll(),
     )
 

@@ -24,3 +24,7 @@ class Settings(Record):
     model_fingerprint: str
     data_label: str
     model_label: str
+    model_folder: str | None = None
+    """The base model as an ordinary checkpoint folder; None for a built-in one."""
+    model_notes: tuple[str, ...] = ()
+    """What a reader has to know about the base model and how it is trained."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
@@ -23,9 +22,11 @@ from allroads.lab.config import CompareConfig
 from allroads.lab.jobs import GIVEN
 from allroads.lab.prepare import demonstrations_only
 from allroads.lab.settings import Settings
+from allroads.models import recompute
 from allroads.models.builtin import small_transformer
+from allroads.models.lora import add_adapter, has_adapter, is_adapter
 from allroads.models.policy import Policy, load_policy
-from allroads.models.reward_model import RewardModel, load_reward_model
+from allroads.models.reward_model import Reading, RewardModel, load_reward_model, reward_model_on
 from allroads.roads.stage import BASE, VERIFIER
 
 _KEPT = 4
@@ -77,9 +78,9 @@ class Workshop:
     @cached_property
     def tokeniser(self) -> Tokeniser:
         """The one tokeniser of a run on files."""
-        assert self.config.model is not None
+        assert self.settings.model_folder is not None
         return load_tokeniser(
-            self.config.model,
+            self.settings.model_folder,
             max_length=self.settings.max_length,
             over_long=self.config.over_long,
         )
@@ -127,8 +128,13 @@ class Workshop:
         return self._policies[key]
 
     def fresh_policy(self, name: str, seed: int) -> Policy:
-        """A copy that may be trained."""
-        return copy.deepcopy(self.policy(name, seed))
+        """A copy that may be trained: all of it, or an adapter beside the shared base."""
+        policy = self.policy(name, seed).twin()
+        if self.config.lora is not None and not has_adapter(policy.model):
+            add_adapter(policy.model, self.config.lora, seed)
+        if self.config.gradient_checkpointing:
+            recompute.prepare(policy.model)
+        return policy
 
     def _load(self, name: str, seed: int) -> Policy:
         if name == BASE and self.world is not None:
@@ -139,16 +145,21 @@ class Workshop:
                 seed=seed,
             )
             policy.model.to(device=self.device, dtype=self.dtype)  # type: ignore[call-arg]
-            return policy
+            return self._frozen_base(policy)
         if name == BASE:
-            assert self.config.model is not None
-            folder: str | Path = self.config.model
+            assert self.settings.model_folder is not None
+            folder: str | Path = self.settings.model_folder
         elif name.startswith(GIVEN):
             folder = name.removeprefix(GIVEN)
         else:
             folder = self.model_folder(name)
+        adapter = name != BASE and not name.startswith(GIVEN) and is_adapter(folder)
         policy = load_policy(
-            folder, eos_id=self.settings.eos_id, dtype=self.dtype, device=self.device
+            folder,
+            eos_id=self.settings.eos_id,
+            dtype=self.dtype,
+            device=self.device,
+            base=self.policy(BASE, seed) if adapter else None,
         )
         vocabulary = policy.model.config.get_text_config().vocab_size
         if name.startswith(GIVEN) and vocabulary != self.settings.vocabulary:
@@ -156,12 +167,31 @@ class Workshop:
                 f"--policy {folder}: its vocabulary has {vocabulary} tokens, the base model's "
                 f"{self.settings.vocabulary}; only models with the same tokenizer can be compared"
             )
+        return self._frozen_base(policy) if name == BASE else policy
+
+    def _frozen_base(self, policy: Policy) -> Policy:
+        """With adapters the base is never trained, and all policies share its weights."""
+        if self.config.lora is not None:
+            policy.model.requires_grad_(requires_grad=False)
         return policy
 
-    def reward_model(self, name: str) -> RewardModel:
+    def new_reward_model(self, start: str, seed: int, reading: Reading) -> RewardModel:
+        """A reward model to be trained, on the backbone of a policy."""
+        made = reward_model_on(
+            self.policy(start, seed), reading=reading, seed=seed, adapter=self.config.lora
+        )
+        if self.config.gradient_checkpointing:
+            recompute.prepare(made.model)
+        return made
+
+    def reward_model(self, name: str, seed: int) -> RewardModel:
         """A stage's reward model, or one the user gave."""
-        folder = name.removeprefix(GIVEN) if name.startswith(GIVEN) else self.model_folder(name)
-        return load_reward_model(folder, dtype=self.dtype, device=self.device)
+        if name.startswith(GIVEN):
+            folder = name.removeprefix(GIVEN)
+            return load_reward_model(folder, dtype=self.dtype, device=self.device)
+        folder = self.model_folder(name)
+        base = self.policy(BASE, seed) if is_adapter(folder) else None
+        return load_reward_model(folder, dtype=self.dtype, device=self.device, base=base)
 
     def labeller(self, spec: dict[str, Any] | None, seed: int) -> Labeller | None:
         """The labeller that a job names."""
@@ -173,7 +203,7 @@ class Workshop:
             return CallableLabeller(self.world.verify)
         if name.startswith(GIVEN):
             return GlobalLabeller(
-                self.reward_model(name), self.config.token_budget, origin="outside"
+                self.reward_model(name, seed), self.config.token_budget, origin="outside"
             )
         return self.scorer(name, seed)
 
@@ -181,7 +211,7 @@ class Workshop:
         """A finished stage as a scorer: its head, or its policy's implicit reward."""
         made = files.read_json(self.folder / "checkpoints" / job_id / "stage.json")
         if made["makes"] == "reward model":
-            return GlobalLabeller(self.reward_model(job_id), self.config.token_budget)
+            return GlobalLabeller(self.reward_model(job_id, seed), self.config.token_budget)
         return LocalLabeller(
             self.policy(job_id, seed),
             self.policy(made["reference"], seed) if made["reference"] else None,

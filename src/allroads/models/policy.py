@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from allroads.errors import ModelError
+from allroads.models import lora
 from allroads.models.states import Rows, States, completion_states, pad_right, wide
 
 _LOGITS_AT_ONCE = 1 << 23
@@ -131,9 +132,23 @@ class Policy:
             return self.logits_of(states[:, -1])
         return self.model(input_ids=ids, use_cache=True, logits_to_keep=1, **cache).logits[:, -1]
 
+    def twin(self) -> Policy:
+        """A copy that may be trained; weights that are frozen are shared."""
+        return Policy(lora.twin(self.model), self.eos_id)
+
+    def merged(self) -> PreTrainedModel:
+        """The plain model: a copy with the adapter, if there is one, added into the weights."""
+        return lora.merged(self.model) if lora.has_adapter(self.model) else self.model
+
     def save(self, folder: Path) -> None:
-        """Write a checkpoint that `AutoModelForCausalLM.from_pretrained` loads."""
-        self.model.save_pretrained(folder)
+        """Write a checkpoint that `AutoModelForCausalLM.from_pretrained` loads.
+
+        With an adapter it holds the adapter alone, and names the folder of its base.
+        """
+        if lora.has_adapter(self.model):
+            lora.write_adapter(self.model, folder)
+        else:
+            self.model.save_pretrained(folder)
 
 
 def _tensor(value: object) -> Tensor:
@@ -158,14 +173,33 @@ def _head_is_last(model: PreTrainedModel) -> bool:
 
 
 def load_policy(
-    folder: str | Path, *, eos_id: int, dtype: torch.dtype, device: torch.device
+    folder: str | Path,
+    *,
+    eos_id: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    base: Policy | None = None,
 ) -> Policy:
     """The policy in a checkpoint folder.
+
+    Args:
+        folder: a whole model, or an adapter that names its base.
+        eos_id: the token that finishes a completion.
+        dtype: precision of the weights; an adapter's are at least single.
+        device: where they are put.
+        base: the adapter's base if it is loaded already: its weights are shared, not copied.
 
     Raises:
         ModelError: when the folder is absent or holds no causal language model.
     """
     path = Path(folder)
+    if lora.is_adapter(path):
+        base = base or load_policy(lora.base_of(path), eos_id=eos_id, dtype=dtype, device=device)
+        base.model.requires_grad_(requires_grad=False)
+        model = lora.twin(base.model)
+        lora.read_adapter(model, path)
+        cast(nn.Module, model).to(device)
+        return Policy(model, eos_id)
     if not (path / "config.json").is_file():
         raise ModelError(
             f"--model {folder}: expected a folder with config.json and weights; found "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import reduce
 from pathlib import Path
 from typing import Literal, cast
 
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from allroads.errors import ModelError
-from allroads.models.policy import Policy
+from allroads.models import lora
+from allroads.models.policy import Policy, load_policy
 from allroads.models.states import Rows, completion_states, wide
 from allroads.seeding import address
 
@@ -25,6 +27,7 @@ score per token, which suits rewards that are made of local checks.
 """
 
 _SIDE_FILE = "allroads.json"
+_HEAD = "score"
 
 
 class RewardModel:
@@ -44,7 +47,7 @@ class RewardModel:
     @property
     def head(self) -> nn.Linear:
         """The scalar head."""
-        return cast(nn.Linear, self.model.get_submodule("score"))
+        return cast(nn.Linear, self.model.get_submodule(_HEAD))
 
     @property
     def parameters_count(self) -> int:
@@ -54,7 +57,11 @@ class RewardModel:
     def scores(self, rows: Rows) -> Tensor:
         """(B,) rewards in reward units, higher is better; blind to padding and batch mates."""
         states = completion_states(self.model.base_model, rows)
-        score_BT = wide(self.head(states.after)[..., 0]).masked_fill(~states.mask, 0.0)
+        # An adapter's head is wider than a half-precision base.
+        after = states.after.to(
+            reduce(torch.promote_types, (p.dtype for p in self.head.parameters()))
+        )
+        score_BT = wide(self.head(after)[..., 0]).masked_fill(~states.mask, 0.0)
         if self.reading == "sum":
             return score_BT.sum(dim=1) - self.offset
         lengths = states.mask.sum(dim=1)
@@ -65,57 +72,103 @@ class RewardModel:
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `AutoModelForSequenceClassification.from_pretrained` loads.
 
-        The reading and the offset, which that class does not know, go into a side file.
+        The reading and the offset, which that class does not know, go into a side file. With an
+        adapter, it and the head are written, and the folder of the base is named.
         """
-        self.model.save_pretrained(folder)
+        if lora.has_adapter(self.model):
+            lora.write_adapter(self.model, folder)
+        else:
+            self.model.save_pretrained(folder)
         side = {"reading": self.reading, "offset": self.offset}
         (folder / _SIDE_FILE).write_text(json.dumps(side) + "\n")
 
 
-def reward_model_on(policy: Policy, *, reading: Reading, seed: int) -> RewardModel:
-    """A fresh reward model with the policy's backbone (copied) and a new head.
+def reward_model_on(
+    policy: Policy, *, reading: Reading, seed: int, adapter: lora.Lora | None = None
+) -> RewardModel:
+    """A fresh reward model with the policy's backbone and a new head.
 
-    The head is drawn from N(0, 1/(d+1)) at an address of `seed`, before anything else.
+    The head is drawn from N(0, 1/(d+1)) at an address of `seed`.
+
+    Args:
+        policy: whose backbone it starts from; left as it is.
+        reading: where the head reads.
+        seed: root seed.
+        adapter: train an adapter and the head only, on the policy's base (shared); it starts from
+            the policy's own adapter, if it has one. None: everything is copied and trained.
 
     Raises:
         ModelError: when the architecture has no sequence classifier.
 
     Source: Huang et al. 2024, arXiv:2403.17031 (head initialisation).
     """
+    own = lora.has_adapter(policy.model)
+    if own and adapter is None:
+        policy, own = Policy(policy.merged(), policy.eos_id), False
+    model = _classifier(policy, lora.bare(policy.backbone) if own else lora.twin(policy.backbone))  # type: ignore[arg-type]
+    head = cast(nn.Linear, model.get_submodule(_HEAD))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(address(seed, "reward-head"))
+        fresh = torch.randn(head.weight.shape) / math.sqrt(head.weight.shape[1] + 1)
+        head.weight.copy_(fresh)
+        if head.bias is not None:
+            head.bias.zero_()
+    if adapter is not None:
+        lora.add_adapter(model, adapter, seed, head=_HEAD)
+        if own:
+            _copy_trained(policy.backbone, model.base_model)
+    return RewardModel(model, reading)
+
+
+def _classifier(policy: Policy, backbone: nn.Module) -> PreTrainedModel:
+    """A sequence classifier with one label around a backbone; its head is not yet drawn."""
     config = type(policy.model.config).from_dict(policy.model.config.to_dict())
     config.num_labels = 1
     if config.pad_token_id is None:
         config.pad_token_id = policy.eos_id
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(address(seed, "reward-head"))
-        try:
+    try:
+        with torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(config)
-        except ValueError as error:
-            raise ModelError(
-                f"{config.model_type} has no sequence classifier in transformers, so no reward "
-                "model can be built on it; choose another base model"
-            ) from error
-        model = model.to(dtype=next(policy.model.parameters()).dtype, device=policy.device)
-        model.base_model.load_state_dict(policy.backbone.state_dict())
-        head = cast(nn.Linear, model.get_submodule("score"))
-        with torch.no_grad():
-            width = head.weight.shape[1]
-            fresh = torch.randn(head.weight.shape) / math.sqrt(width + 1)
-            head.weight.copy_(fresh)
-            if head.bias is not None:
-                head.bias.zero_()
-    return RewardModel(model, reading)
+    except ValueError as error:
+        raise ModelError(
+            f"{config.model_type} has no sequence classifier in transformers, so no reward "
+            "model can be built on it; choose another base model"
+        ) from error
+    model.name_or_path = policy.model.name_or_path
+    setattr(model, model.base_model_prefix, backbone)
+    head = model.get_submodule(_HEAD).to_empty(device=policy.device)
+    head.to(dtype=next(policy.model.parameters()).dtype)
+    return model
+
+
+@torch.no_grad()
+def _copy_trained(source: nn.Module, target: nn.Module) -> None:
+    """The adapter's weights from one backbone to another of the same shape."""
+    own = dict(target.named_parameters())
+    for name, parameter in source.named_parameters():
+        if parameter.requires_grad:
+            own[name].copy_(parameter)
 
 
 def load_reward_model(
-    folder: str | Path, *, dtype: torch.dtype, device: torch.device
+    folder: str | Path, *, dtype: torch.dtype, device: torch.device, base: Policy | None = None
 ) -> RewardModel:
     """A reward model from a folder; without our side file it is read at the last token.
+
+    `base` is the base of an adapter, if it is loaded already: its weights are shared.
 
     Raises:
         ModelError: when the folder holds no sequence classifier with exactly one label.
     """
     path = Path(folder)
+    side = path / _SIDE_FILE
+    extra = json.loads(side.read_text()) if side.is_file() else {"reading": "last", "offset": 0.0}
+    if lora.is_adapter(path):
+        base = base or load_policy(lora.base_of(path), eos_id=0, dtype=dtype, device=device)
+        base.model.requires_grad_(requires_grad=False)
+        model = _classifier(base, lora.twin(base.backbone))  # type: ignore[arg-type]
+        lora.read_adapter(model, path)
+        return RewardModel(model, extra["reading"], extra["offset"])
     if not (path / "config.json").is_file():
         raise ModelError(f"--reward-model {folder}: expected a folder with config.json")
     try:
@@ -127,6 +180,4 @@ def load_reward_model(
         raise ModelError(
             f"--reward-model {folder}: expected num_labels = 1, found {model.config.num_labels}"
         )
-    side = path / _SIDE_FILE
-    extra = json.loads(side.read_text()) if side.is_file() else {"reading": "last", "offset": 0.0}
     return RewardModel(model.to(device), extra["reading"], extra["offset"])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from allroads.errors import ModelError
+from allroads.models.recompute import is_recomputing
 from allroads.types import Tokens
 
 PAD = 0
@@ -109,7 +110,9 @@ def completion_states(backbone: nn.Module, rows: Rows) -> States:
     device = next(backbone.parameters()).device
     unique = list(dict.fromkeys(rows.prompts))
     apart = sum(map(len, unique)) + sum(map(len, rows.completions))
-    if len(unique) < len(rows) and apart <= (1 - _WORTH_SHARING) * rows.tokens:
+    # A layer that recomputes cannot write into a cache.
+    caches = not is_recomputing(backbone)
+    if caches and len(unique) < len(rows) and apart <= (1 - _WORTH_SHARING) * rows.tokens:
         hidden = _shared(backbone, unique, rows, device)
     else:
         hidden = _in_full(backbone, rows, device)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from allroads import files
 from allroads.records import Cost
+from allroads.roads.optimiser import Optimiser
 from allroads.roads.sources import Round, Unit
 
 
@@ -34,17 +35,20 @@ class State:
     """Everything that a stage changes while it trains."""
 
     model: nn.Module
-    optimiser: torch.optim.Optimizer
+    optimiser: Optimiser
     position: Position = field(default_factory=Position)
     material: Round | None = None
     cost: Cost = field(default_factory=Cost)
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers of a model, tied ones once."""
+    """What training changes of a model: its parameters but the frozen ones, tied ones once."""
     out: dict[str, Tensor] = {}
     seen: set[int] = set()
+    frozen = {n for n, p in model.named_parameters() if not p.requires_grad}
     for name, tensor in model.state_dict().items():
+        if name in frozen:
+            continue
         if tensor.data_ptr() not in seen or tensor.numel() == 0:
             seen.add(tensor.data_ptr())
             out[name] = tensor.detach().cpu().contiguous()
@@ -66,7 +70,7 @@ def save(state: State, folder: Path) -> None:
 
     def fill(path: Path) -> None:
         save_file(weights(state.model), path / "model.safetensors")
-        save_file(_moments(state.optimiser), path / "optimiser.safetensors")
+        save_file(state.optimiser.state(), path / "optimiser.safetensors")
         files.write_json(
             path / "state.json",
             {
@@ -90,29 +94,12 @@ def restore(state: State, folder: Path) -> bool:
         return False
     path = folder / pointer.read_text()
     load_weights(state.model, path / "model.safetensors")
-    _load_moments(state.optimiser, load_file(path / "optimiser.safetensors"))
+    state.optimiser.load(load_file(path / "optimiser.safetensors"))
     saved = files.read_json(path / "state.json")
     state.position = Position(**saved["position"])
     state.cost = Cost(**saved["cost"])
     state.material = None if saved["material"] is None else _round(saved["material"])
     return True
-
-
-def _moments(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    flat = optimiser.state_dict()["state"]
-    return {
-        f"{index}.{key}": value.detach().cpu().contiguous()
-        for index, moments in flat.items()
-        for key, value in moments.items()
-    }
-
-
-def _load_moments(optimiser: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in saved.items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
 
 
 def _plain(material: Round) -> dict[str, object]:

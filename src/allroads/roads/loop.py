@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from allroads import files
 from allroads.errors import TrainingError
 from allroads.models.batches import pieces
 from allroads.models.policy import Policy
+from allroads.models.recompute import prepared, recomputing
 from allroads.models.reward_model import RewardModel
 from allroads.models.states import Rows
 from allroads.objectives import implicit_reward
@@ -26,6 +28,7 @@ from allroads.records import Cost
 from allroads.roads import checkpoint
 from allroads.roads.checkpoint import Position, State
 from allroads.roads.losses import LOSSES, Scored
+from allroads.roads.optimiser import Optimiser
 from allroads.roads.sources import Round, Supplies, Unit, gather, planned_slots
 from allroads.roads.stage import Schedule, Stage
 from allroads.seeding import child
@@ -73,7 +76,7 @@ def train(
         TrainingError: when the loss is not a number, or when no round gave a single unit.
     """
     model = trainee.model
-    state = State(model, _optimiser(model, stage.schedule))
+    state = State(model, Optimiser(model, stage.schedule))
     restored = checkpoint.restore(state, keeping.folder / "state")
     log = MetricsLog(keeping.folder / "metrics.jsonl", state.position.step if restored else 0)
     slots = planned_slots(stage, supplies.dataset)
@@ -109,17 +112,6 @@ def train(
     return state.cost
 
 
-def _optimiser(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad],
-        lr=schedule.learning_rate,
-        betas=(0.9, 0.99),
-        eps=1e-8,
-        weight_decay=schedule.weight_decay,
-        fused=True,
-    )
-
-
 def _minibatches(
     stage: Stage, supplies: Supplies, material: Round, position: Position
 ) -> Iterator[list[Unit]]:
@@ -148,24 +140,21 @@ def _step(
     facts = {**state.material.facts, "learning_rate": rate, "units": float(len(units))}
     if not units:
         return facts
-    loss, metrics = accumulate(stage, trainee, supplies, units, state.cost)
+    loss, metrics = accumulate(stage, trainee, supplies, units, state.cost, state.optimiser.collect)
     if not math.isfinite(loss):
         raise TrainingError(
             f"stage {stage.name!r}: the loss became {loss} at step {state.position.step}; lower "
             f"the learning rate (now {stage.schedule.learning_rate:g})"
         )
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), stage.schedule.gradient_clip)
-    if not math.isfinite(float(norm)):
+    norm = state.optimiser.clip()
+    if not math.isfinite(norm):
         raise TrainingError(
-            f"stage {stage.name!r}: the gradient became {float(norm)} at step "
+            f"stage {stage.name!r}: the gradient became {norm} at step "
             f"{state.position.step}; lower the learning rate (now "
             f"{stage.schedule.learning_rate:g})"
         )
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
-    state.optimiser.step()
-    state.optimiser.zero_grad(set_to_none=True)
-    return {"loss": loss, **metrics, "gradient_norm": float(norm), **facts}
+    state.optimiser.step(rate)
+    return {"loss": loss, **metrics, "gradient_norm": norm, **facts}
 
 
 def accumulate(
@@ -174,8 +163,11 @@ def accumulate(
     supplies: Supplies,
     units: list[Unit],
     cost: Cost,
+    collect: Callable[[], None] = lambda: None,
 ) -> tuple[float, dict[str, float]]:
     """Add the gradient of the minibatch's loss to the weights' gradients.
+
+    `collect` is called after each piece, before the next one adds its gradient.
 
     The loss is a sum over units divided once by the minibatch's units (or tokens), so how it is
     cut into pieces under the token budget changes nothing but rounding.
@@ -188,6 +180,7 @@ def accumulate(
     longest = [k * (len(u.prompt) + max(map(len, u.completions))) for u in units]
     tokens = sum(len(c) for u in units for c in u.completions)
     divisor = tokens if loss_row.per == "token" else len(units)
+    flops = _flops_per_token(trainee.model)
     loss_sum = 0.0
     sums: dict[str, float] = {}
     for piece in pieces(longest, supplies.token_budget):
@@ -195,16 +188,28 @@ def accumulate(
         rows = Rows(
             [u.prompt for u in part for _ in range(k)], [c for u in part for c in u.completions]
         )
-        scored = _scored(stage, trainee, supplies, part, rows, k)
+        with recomputing(trainee.model):
+            scored = _scored(stage, trainee, supplies, part, rows, k)
         loss_U, metrics_U = loss_row.function(scored)
         loss = loss_U.sum() / divisor
         loss.backward()
+        collect()
         loss_sum += float(loss.detach())
         for name, values in metrics_U.items():
             sums[name] = sums.get(name, 0.0) + float(values.sum())
         cost.tokens_trained += rows.tokens
-        cost.flops += 6.0 * trainee.parameters_count * rows.tokens
+        cost.flops += flops * rows.tokens
     return loss_sum, {name: value / len(units) for name, value in sums.items()}
+
+
+def _flops_per_token(model: PreTrainedModel) -> float:
+    """Per weight: 2 forward, 2 for the gradient that passes through, 2 for the weight's own.
+
+    A frozen weight has no gradient of its own; recomputing runs forward twice.
+    """
+    weights = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return (6.0 if prepared(model) else 4.0) * weights + 2.0 * trained
 
 
 def _scored(

@@ -98,6 +98,7 @@ def _convert(source: Path, target: Path) -> None:
     model.load_state_dict(loaded.state_dict())
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
-    kinds = [t.tensor_type.name for t in gguf.GGUFReader(str(source)).tensors if t.n_elements > 1e5]
+    tensors = gguf.GGUFReader(str(source)).tensors
+    kinds = [tensor.tensor_type.name for tensor in tensors if len(tensor.shape) > 1]
     common = max(sorted(set(kinds)), key=kinds.count)
     files.write_json(target / _NOTE, {"file": source.name, "quantisation": common})

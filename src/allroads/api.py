@@ -16,7 +16,7 @@ from allroads.lab import compare as _compare
 from allroads.lab.config import CompareConfig, build_config
 from allroads.lab.jobs import Plan
 from allroads.lab.runner import Event, Listener, locked, run_jobs
-from allroads.lab.workshop import resolve_device
+from allroads.models.device import resolve_device
 from allroads.records import Results
 from allroads.roads.atlas import Recipe, atlas
 from allroads.roads.stage import Road

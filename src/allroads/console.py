@@ -48,6 +48,7 @@ def plan_lines(
         f"Roads  {', '.join(config.roads)}",
         f"Cells  {len(config.seeds)} seeds, beta {_list(config.betas)}, N {_list(config.ns)}; "
         f"{len(jobs)} jobs in {config.processes} processes of {config.threads} thread(s)",
+        *(f"Note   {note}" for note in settings.model_notes),
         "",
         f"{'stage':<38}{'jobs':>5}{'tokens trained':>16}{'sampled':>10}{'scored':>10}{'time':>10}",
     ]

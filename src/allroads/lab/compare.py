@@ -20,9 +20,9 @@ from allroads.lab.jobs import Plan, fingerprint, plan
 from allroads.lab.results import collect
 from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.lab.settings import Settings
-from allroads.lab.workshop import resolve_device
 from allroads.models import recompute
 from allroads.models.builtin import small_transformer, world_tokenizer
+from allroads.models.device import bfloat16_gain, resolve_device
 from allroads.models.gguf import dequantised, is_gguf, note_on
 from allroads.models.lora import is_adapter, require_peft
 from allroads.models.policy import Policy, load_policy
@@ -172,6 +172,13 @@ def _model_notes(config: CompareConfig, folder: Path) -> tuple[str, ...]:
             f"every stage trains an adapter of rank {config.lora.rank} (alpha "
             f"{config.lora.alpha:g}) and leaves the base model's weights as they are"
         )
+    if config.dtype == "bfloat16":
+        gain = bfloat16_gain(resolve_device(config.device))
+        if gain < 1:
+            notes.append(
+                "this device has no bfloat16 instructions: a matrix product takes "
+                f"{1 / gain:.1f} times as long as in float32; --dtype float32 is faster here"
+            )
     if config.start == "base":
         notes.append("the roads start from the base model as it is, without likelihood first")
     return tuple(note for note in notes if note)

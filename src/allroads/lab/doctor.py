@@ -10,6 +10,7 @@ import platform
 import torch
 
 from allroads.models.builtin import small_transformer
+from allroads.models.device import bfloat16_gain
 from allroads.models.states import Rows
 from allroads.objectives import bradley_terry_nll, implicit_reward
 
@@ -29,6 +30,8 @@ def examine() -> tuple[list[str], bool]:
     cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
     lines.append(f"cuda: {cuda}; mps: {'yes' if torch.backends.mps.is_available() else 'none'}")
     lines.append(f"cores: {os.cpu_count()}; torch threads: {torch.get_num_threads()}")
+    gain = bfloat16_gain(torch.device("cpu"))
+    lines.append(f"bfloat16 on this CPU: {gain:.2g} times the speed of float32")
     policy = small_transformer(vocabulary=11, context=8, eos_id=0, seed=0)
     rows = Rows([(1, 2), (1, 2)], [(3, 0), (4, 5, 0)])
     logprob = policy.sequence_logprobs(rows).detach()

@@ -11,7 +11,7 @@ import torch
 
 from allroads.lab.compare import Prepared
 from allroads.lab.jobs import Job
-from allroads.lab.workshop import resolve_device
+from allroads.models.device import resolve_device
 from allroads.models.lora import add_adapter
 from allroads.models.policy import Policy
 from allroads.models.recompute import recomputing
@@ -21,6 +21,10 @@ from allroads.roads.stage import DEMONSTRATIONS, Schedule, Stage
 from allroads.rollouts.sampler import sample
 from allroads.types import Prompt
 
+_CALIBRATION_FLOPS = 4e11
+"""Work of one calibration pass: a few seconds on one core, however large the model."""
+_LONG_ENOUGH = 3.0
+"""Seconds after which a measurement is not repeated."""
 _JOB_OVERHEAD = 0.5
 """Seconds of a job besides its tokens: loading, saving."""
 
@@ -154,7 +158,7 @@ def _stage_tokens(stage: Stage, split: str, shape: Shape) -> Tokens:
 
 
 def measure_speed(prepared: Prepared, shape: Shape) -> Speed:
-    """Train, score and sample a little on rows of typical length; a few seconds."""
+    """Train, score and sample a little on rows of typical length; seconds, not minutes."""
     model = copy.deepcopy(prepared.policy.model)
     if prepared.config.lora is not None:
         add_adapter(model, prepared.config.lora, seed=0)
@@ -167,7 +171,7 @@ def measure_speed(prepared: Prepared, shape: Shape) -> Speed:
         train = _rate(rows.tokens, lambda: _train_once(policy, rows))
         with torch.no_grad():
             score = _rate(rows.tokens, lambda: policy.sequence_logprobs(rows))
-        prompts = [Prompt(prompt_id=str(i), tokens=p) for i, p in enumerate(rows.prompts[:64])]
+        prompts = [Prompt(prompt_id=str(i), tokens=p) for i, p in enumerate(rows.prompts)]
         drawn: list[int] = []
 
         def draw() -> None:
@@ -181,7 +185,6 @@ def measure_speed(prepared: Prepared, shape: Shape) -> Speed:
             )
             drawn.append(sum(len(one.tokens) for group in groups for one in group))
 
-        draw()
         seconds = _seconds(draw)
         return Speed(train=train, sample=drawn[-1] / seconds, score=score)
     finally:
@@ -190,7 +193,8 @@ def measure_speed(prepared: Prepared, shape: Shape) -> Speed:
 
 def _typical_rows(prepared: Prepared, shape: Shape) -> Rows:
     rng = np.random.default_rng(0)
-    count = max(4, min(64, int(8192 / (shape.prompt_length + shape.completion_length))))
+    tokens = min(8192.0, _CALIBRATION_FLOPS / (6 * prepared.settings.parameters))
+    count = max(2, min(64, int(tokens / (shape.prompt_length + shape.completion_length))))
 
     def draw(length: float) -> tuple[int, ...]:
         size = max(1, round(length))
@@ -211,19 +215,19 @@ def _train_once(policy: Policy, rows: Rows) -> None:
 
 
 def _rate(tokens: int, work: object) -> float:
-    assert callable(work)
-    work()
     return tokens / _seconds(work)
 
 
 def _seconds(work: object) -> float:
-    """The faster of two runs."""
+    """The fastest of three runs; of one, where that takes long enough to be believed."""
     assert callable(work)
     best = float("inf")
-    for _ in range(2):
+    for _ in range(3):
         since = time.perf_counter()
         work()
         best = min(best, time.perf_counter() - since)
+        if best > _LONG_ENOUGH:
+            break
     return best
 
 

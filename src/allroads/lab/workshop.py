@@ -15,7 +15,7 @@ from allroads import files
 from allroads.data.dataset import Dataset
 from allroads.data.tokenise import Tokeniser, load_tokeniser
 from allroads.data.worlds import Routes, make_world
-from allroads.errors import ConfigError, ModelError
+from allroads.errors import ModelError
 from allroads.evaluation.grader import Grader, fit_grader
 from allroads.judges import CallableLabeller, GlobalLabeller, Labeller, LocalLabeller
 from allroads.lab.config import CompareConfig
@@ -24,6 +24,7 @@ from allroads.lab.prepare import demonstrations_only
 from allroads.lab.settings import Settings
 from allroads.models import recompute
 from allroads.models.builtin import small_transformer
+from allroads.models.device import resolve_device
 from allroads.models.lora import add_adapter, has_adapter, is_adapter
 from allroads.models.policy import Policy, load_policy
 from allroads.models.reward_model import Reading, RewardModel, load_reward_model, reward_model_on
@@ -31,24 +32,6 @@ from allroads.roads.stage import BASE, VERIFIER
 
 _KEPT = 4
 """Policies kept in memory between jobs."""
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device by name; auto takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        ConfigError: when the named device is absent.
-    """
-    available = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
-    if name == "auto":
-        name = next(kind for kind, there in available.items() if there)
-    if not available[name]:
-        raise ConfigError(f"--device {name}: torch finds none here; use --device auto or cpu")
-    return torch.device(name)
 
 
 class Workshop:

@@ -255,7 +255,8 @@ def clustered_proportion(
     effective = count
     if count > 1 and 0 < share < 1:
         robust = sum(v * v for v in sums.values()) * count / (count - 1)
-        effective = int(n / max(1.0, robust / (n * share * (1 - share))))
+        design = max(1.0, robust / (n * share * (1 - share)))
+        effective = int(n / design + 1e-9)
     effective = max(1, effective)
     return replace(
         proportion(min(share * effective, effective), effective, level=level),

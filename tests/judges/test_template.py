@@ -110,9 +110,7 @@ def test_a_user_may_bring_their_own_words(tmp_path: Path):
         (None, "No such file"),
     ],
 )
-def test_words_that_cannot_be_used_are_refused(
-    tmp_path: Path, content: bytes | None, message: str
-):
+def test_words_that_cannot_be_used_are_refused(tmp_path: Path, content: bytes | None, message: str):
     path = tmp_path / "words.txt"
     if content is not None:
         path.write_bytes(content)

@@ -17,7 +17,7 @@ def of_verdicts(judge: Judgement) -> Table:
         rows.append((f"{road.road} against {judge.start}", setting, changed))
         duels.append(road.duels)
     return Table(
-        caption="Share: won plus half of the tied, of those judged; below it, its 95 % interval. "
+        caption="Share: won plus half of the tied, of those judged; its 95 % interval below. "
         + (
             "One seed's answers: the interval is over prompts only."
             if len(judge.seeds) == 1

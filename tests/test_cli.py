@@ -108,7 +108,9 @@ def test_without_arguments_there_is_help(run: Run):
     assert "compare" in answer.out + answer.err
 
 
-@pytest.mark.parametrize("command", ["compare", "train", "roads", "report", "doctor", "data"])
+@pytest.mark.parametrize(
+    "command", ["compare", "train", "roads", "report", "judge", "doctor", "data"]
+)
 def test_every_command_has_help(run: Run, command: str):
     answer = run(command, "--help")
     assert answer.code == 0

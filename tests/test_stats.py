@@ -277,6 +277,54 @@ def test_wilson_at_the_ends():
     assert stats.equivalence(stats.proportion(5, 10), 0.1) is None
 
 
+def test_clusters_of_one_are_wilson():
+    values = [1, 0, 1, 1, 0.5, 1]
+    one_each = stats.clustered_proportion(values, range(6))
+    assert bounds(one_each) == bounds(stats.proportion(4.5, 6))
+    assert (one_each.value, one_each.prompts) == (0.75, 6)
+
+
+def test_copies_of_a_case_add_nothing():
+    # Every value three times: the robust variance is three times the independent one, times
+    # C / (C - 1), so the effective number of cases is C - 1 rather than 3 C.
+    values, clusters = np.repeat([1, 0, 1, 1, 0, 1, 1, 0], 3), np.repeat(range(8), 3)
+    estimate = stats.clustered_proportion(values, clusters.tolist())
+    assert bounds(estimate) == pytest.approx(bounds(stats.proportion(7 * 5 / 8, 7)))
+    assert (estimate.value, estimate.prompts) == (5 / 8, 8)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_values_that_are_all_the_same_leave_doubt(value: float):
+    estimate = stats.clustered_proportion([value] * 12, [0, 1, 2] * 4)
+    assert estimate.value == value
+    assert bounds(estimate) == bounds(stats.proportion(3 * value, 3))
+    low, high = bounds(stats.clustered_proportion([value] * 12, [0] * 12))
+    assert high - low > 0.7
+
+
+def test_ties_alone_are_no_evidence():
+    low, high = bounds(stats.clustered_proportion([0.5] * 40, range(40)))
+    assert low < 0.36
+    assert high > 0.64
+
+
+@pytest.mark.parametrize("alike", [0.0, 1.0])
+def test_the_clustered_interval_covers(alike: float):
+    # 30 clusters of 1 to 4 cases; with probability `alike` a cluster is one draw, copied. 2,000
+    # repetitions: the simulated coverage has sd .005. Measured once over 20,000: .959 and .952.
+    # Below .935 is 3.5 sd from the lower of them: a false alarm in 1 of 4,300.
+    draw, hits, truth = rng(5), 0, 0.6
+    for _ in range(2000):
+        sizes = draw.integers(1, 5, size=30)
+        clusters = np.repeat(range(30), sizes)
+        copied = (draw.random(30) < truth)[clusters]
+        own = draw.random(len(clusters)) < truth
+        values = copied if alike else own
+        low, high = bounds(stats.clustered_proportion(values.astype(float), clusters.tolist()))
+        hits += low <= truth <= high
+    assert hits / 2000 >= 0.935
+
+
 def test_permutation_p_is_uniform_when_the_order_is_exchangeable():
     # 1, 2, 4, ...: all 2^6 sums differ, so the 64 equally likely data sets have the p-values
     # 1/64, 2/64, ..., 1, each once.
@@ -407,6 +455,8 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "holm": (lambda: stats.holm([0.5, 1.5]), r"p_values must lie in \[0, 1\]"),
     "successes": (lambda: stats.proportion(11, 10), "got 11 of 10"),
     "no cases": (lambda: stats.proportion(0, 0), "n >= 1"),
+    "clusters": (lambda: stats.clustered_proportion([1.0], [1, 2]), "one entry a value, got 2"),
+    "cluster unit": (lambda: stats.clustered_proportion([1.5], [1]), r"must lie in \[0, 1\]"),
     "share level": (lambda: stats.proportion(1, 2, level=1.0), "level"),
     "draws": (lambda: stats.permutation_p([1], [0], rng=rng(), draws=0), "draws"),
     "bins": (lambda: stats.reliability([0.5], [1], bins=0), "bins"),

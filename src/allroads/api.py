@@ -8,10 +8,12 @@ print(results.verdict.headline)
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from allroads.errors import ConfigError
+from allroads.errors import ConfigError, nearest
 from allroads.lab import compare as _compare
 from allroads.lab.config import CompareConfig, build_config
 from allroads.lab.jobs import Plan
@@ -58,6 +60,39 @@ def compare(
 def open_run(folder: str | Path) -> Results:
     """The results of a finished run, collected again from its files; rewrites its report."""
     return _compare.rebuild(Path(folder))
+
+
+def judge(
+    run: str | Path,
+    *,
+    url: str,
+    model: str,
+    listener: Callable[[int, int], None] = lambda done, total: None,
+    **fields: Any,
+) -> Results:
+    """Let a language model compare each road of a finished run with its start policy.
+
+    The key, where the server needs one, is read from an environment variable and never written.
+
+    Args:
+        run: the run folder; `judge.json` and a new `report.html` lie in it afterwards.
+        url: a server of the OpenAI chat-completions protocol.
+        model: the name that the server knows the model by.
+        listener: told (requests answered, requests in all).
+        **fields: further fields of `lab.judging.Judging`, for example `prompts`, `key_env`.
+
+    Raises:
+        InputError: when the run or the settings cannot be used.
+        JudgeError: when the server cannot be asked; its answers so far are kept.
+    """
+    from allroads.lab.judging import Judging
+    from allroads.lab.judging import judge as judge_run
+
+    known = [field.name for field in dataclasses.fields(Judging)]
+    for name in fields:
+        if name not in known:
+            raise ConfigError(f"judge() has no field {name!r}: {nearest(name, known)}")
+    return judge_run(Path(run), Judging(url=url, model=model, **fields), listener)
 
 
 def train(

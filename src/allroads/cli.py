@@ -231,6 +231,42 @@ def report(
     typer.echo(f"\nReport: {(folder / 'report.html').resolve()}")
 
 
+@app.command()
+def judge(
+    folder: Annotated[Path, typer.Argument(help="A finished run folder.")],
+    *,
+    url: Annotated[str, typer.Option(help="Server of the OpenAI chat-completions protocol.")],
+    model: Annotated[str, typer.Option(help="The name that the server knows the model by.")],
+    prompts: Annotated[int, typer.Option(help="Test prompts judged for each road.")] = 48,
+    human_pairs: Annotated[int, typer.Option(help="Held-out pairs to compare with people.")] = 100,
+    roads: Roads = None,
+    all_seeds: Annotated[bool, typer.Option("--all-seeds", help="Every seed's answers.")] = False,
+    key_env: Annotated[
+        str, typer.Option(help="Environment variable that holds the key (never the key itself).")
+    ] = "OPENAI_API_KEY",
+    timeout: Annotated[float, typer.Option(help="Seconds for one attempt.")] = 60.0,
+    retries: Annotated[int, typer.Option(help="Further attempts after a failure.")] = 2,
+    workers: Annotated[int, typer.Option(help="Requests at a time.")] = 4,
+    max_tokens: Annotated[int, typer.Option(help="Limit of a reply.")] = 8,
+    max_chars: Annotated[int, typer.Option(help="Limit of each text; what is cut is told.")] = 4000,
+    temperature: Annotated[float, typer.Option(help="0: the likeliest reply.")] = 0.0,
+    template: Annotated[
+        Path | None, typer.Option(help="File with {prompt}, {first} and {second}.")
+    ] = None,
+) -> None:
+    """Let a language model compare each road with the start policy, and with people's labels."""
+    fields = dict(locals())
+    fields["roads"] = tuple(name.strip() for name in (roads or "").split(",") if name.strip())
+    from allroads.console import Counted, judge_lines
+    from allroads.lab.judging import Judging
+    from allroads.lab.judging import judge as run
+
+    results = run(fields.pop("folder"), Judging(**fields), Counted("replies"))
+    assert results.judge is not None
+    typer.echo("\n".join(judge_lines(results.judge)))
+    typer.echo(f"\nReport: {(folder / 'report.html').resolve()}")
+
+
 @data_app.command("audit")
 def data_audit(
     data: Annotated[str, typer.Argument(help="Preference pairs.")],

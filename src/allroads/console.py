@@ -6,10 +6,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from allroads.records import NO_BETTER_THAN_A_COIN
+
 if TYPE_CHECKING:
     from allroads.lab.compare import Prepared
     from allroads.lab.estimate import Tokens
     from allroads.lab.runner import Event
+    from allroads.records import Duels, Judgement
 
 _PLAIN_EVERY = 15.0
 """Seconds between two lines about the same job, off a terminal."""
@@ -69,6 +72,52 @@ def plan_lines(
 
 def _list(values: tuple[float, ...]) -> str:
     return "/".join(f"{value:g}" for value in values)
+
+
+def judge_lines(judge: Judgement) -> list[str]:
+    """What a judge said: its agreement with people first, then road by road."""
+    lines = [f"Judge {judge.model}, agreement with people: {_duels(judge.people.duels)}"]
+    if not judge.better_than_a_coin:
+        lines.append(NO_BETTER_THAN_A_COIN)
+    lines += ["", f"Preferred to {judge.start}, a tie counts half"]
+    for row in judge.roads:
+        setting = "" if row.value is None else f" {row.knob} {row.value:g}"
+        lines.append(f"  {row.road + setting:<36}{_duels(row.duels)}")
+    return lines
+
+
+def _duels(duels: Duels) -> str:
+    failed = ", ".join(f"{f.count} {f.reason}" for f in duels.failures)
+    counts = f"{duels.wins} won, {duels.ties} tied, {duels.losses} lost" + (
+        f"; left out: {failed}" if failed else ""
+    )
+    if duels.share is None:
+        return f"not measured ({counts})"
+    return f"{duels.share.value:.3f} [{duels.share.low:.3f}, {duels.share.high:.3f}] ({counts})"
+
+
+class Counted:
+    """Follows a count of equal pieces."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._told, self._since = what, 0.0, time.monotonic()
+        self._live, self._before = sys.stderr.isatty(), -1
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take the count."""
+        now = time.monotonic()
+        if self._before < 0:
+            self._before = done
+        if done < total and now - self._told < (0.2 if self._live else _PLAIN_EVERY):
+            return
+        self._told = now
+        text = f"{done} of {total} {self._what}"
+        if done > self._before and done < total:
+            left = (total - done) * (now - self._since) / (done - self._before)
+            text += f", about {duration(left)} left"
+        end = "\n" if done == total or not self._live else ""
+        sys.stderr.write(("\r\x1b[K" if self._live else "") + text + end)
+        sys.stderr.flush()
 
 
 class Progress:

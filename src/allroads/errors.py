@@ -45,6 +45,10 @@ class EmptyMaskError(AllroadsError):
     """A mean was asked for over no token at all."""
 
 
+class JudgeError(AllroadsError):
+    """The judge's server cannot be asked at all; what it has answered so far is kept."""
+
+
 class TrainingError(AllroadsError):
     """Training cannot go on: the loss is not a number, or no example is left."""
 

@@ -201,6 +201,102 @@ class StageRow(Record):
     objective: str
 
 
+NO_BETTER_THAN_A_COIN = (
+    "This judge does not agree with the people who labelled the data better than a coin: read "
+    "nothing into its verdicts."
+)
+"""Said of a judge whose agreement with people does not lie above one half with its interval."""
+
+
+class JudgeFailure(Record):
+    """One way in which a judge gave no verdict: left out of every mean, never a tie."""
+
+    reason: str
+    """'unparsable answer', 'time-out', 'HTTP 429', ..."""
+    count: int
+    """Duels that it spoiled."""
+    example: str
+    """The first one, in the server's or the model's own words."""
+
+
+class Duels(Record):
+    """What a judge said about pairs of answers, each shown in both orders.
+
+    wins + ties + losses + failures = asked. The winner needs both orders to agree.
+    """
+
+    asked: int
+    wins: int
+    ties: int
+    losses: int
+    identical: int
+    """Ties without asking: both texts are the same."""
+    failures: tuple[JudgeFailure, ...]
+    share: Mean | None
+    """(wins + ties / 2) / judged; None where nothing was judged."""
+    disagreement: Mean | None
+    """Share of the duels shown to the judge in which its two orders disagree."""
+    first: float | None
+    """Share of the single verdicts for the answer shown first, ties left out; 0.5 is no bias."""
+    cut: int
+    """Duels in which a text was longer than the judge's limit."""
+
+
+class JudgedRoad(Record):
+    """A road's answers against the start policy's to the same prompts."""
+
+    road: str
+    knob: str
+    value: float | None
+    duels: Duels
+    answers: str
+    """Fingerprint of the answers of both, to tell whether the run has changed since."""
+    stale: bool = False
+    """Whether the run has selected other answers since."""
+
+
+class Agreement(Record):
+    """A judge against the people who labelled held-out pairs; a win is the answer they chose."""
+
+    duels: Duels
+    longer: float | None
+    """Share of the judge's decided verdicts for the longer text."""
+    longer_people: float | None
+    """The same share for the people's labels, on the same pairs."""
+
+
+class Judgement(Record):
+    """One judging of a run by an outside model."""
+
+    model: str
+    served: tuple[str, ...]
+    """Names that the server gave to the models that answered."""
+    url: str
+    created: str
+    version: str
+    template: str
+    template_hash: str
+    temperature: float
+    max_tokens: int
+    max_chars: int
+    seeds: tuple[int, ...]
+    start: str
+    """The road whose answers all others are judged against."""
+    prompts: int
+    replies: int
+    """Of which the verdicts are made; two for each duel."""
+    seconds: float | None
+    """Per reply, mean."""
+    people: Agreement
+    roads: tuple[JudgedRoad, ...]
+
+    @property
+    def better_than_a_coin(self) -> bool:
+        """Whether its agreement with people lies above one half with its whole interval."""
+        share = self.people.duels.share
+        return share is not None and share.low is not None and share.low > 0.5
+
+
 class Results(Record):
     """Everything that the page shows."""
 
@@ -232,6 +328,8 @@ class Results(Record):
     """Anything that was counted along the way: dropped pairs, unfinished samples."""
     label_noise_nll: float | None = None
     """Worlds only: the NLL of the labels under the true preference probabilities."""
+    judge: Judgement | None = None
+    """What an outside model says, where one was asked (`allroads judge`)."""
 
 
 class Cost(BaseModel):

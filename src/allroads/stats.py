@@ -12,7 +12,7 @@ for a setting outside the range that its description states; a `level` lies insi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -219,6 +219,49 @@ def proportion(successes: float, n: int, *, level: float = 0.95) -> Estimate:
     low, high = max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
     return Estimate(
         value=share, low=low, high=high, standard_error=None, df=None, seeds=1, prompts=n
+    )
+
+
+def clustered_proportion(
+    values: ArrayLike, clusters: Sequence[Hashable], *, level: float = 0.95
+) -> Estimate:
+    """Mean of values in [0, 1] that come in clusters, such as several pairs of one prompt.
+
+    Wilson's interval at the effective number of cases n / d. The design effect d is the
+    cluster-robust variance of the mean over p (1 - p) / n, the variance of independent cases, and
+    at least 1, so it is never narrower than `proportion`. Where all values are 0 or all are 1, d
+    cannot be seen and each cluster counts as one case. Unlike a t interval it has a width then.
+
+    Args:
+        values: (n,), 0, 1 or a half for a tie.
+        clusters: (n,), what each value belongs to.
+        level: nominal coverage.
+
+    Returns:
+        The estimate, with seeds 1 and `prompts` the number of clusters.
+
+    Source: Kish 1965, Survey Sampling (design effect); Korn and Graubard 1998, Survey Methodology
+    24, 193 (effective sample size inside an interval for a share).
+    """
+    cases = _complete("values", values, axes=("case",))
+    _check_unit("values", cases)
+    if len(clusters) != len(cases):
+        raise InputError(f"clusters must have one entry a value, got {len(clusters)}")
+    share, n = float(cases.mean()), len(cases)
+    sums: dict[Hashable, float] = {}
+    for cluster, value in zip(clusters, cases - share, strict=True):
+        sums[cluster] = sums.get(cluster, 0.0) + float(value)
+    count = len(sums)
+    effective = count
+    if count > 1 and 0 < share < 1:
+        robust = sum(v * v for v in sums.values()) * count / (count - 1)
+        design = max(1.0, robust / (n * share * (1 - share)))
+        effective = int(n / design + 1e-9)
+    effective = max(1, effective)
+    return replace(
+        proportion(min(share * effective, effective), effective, level=level),
+        value=share,
+        prompts=count,
     )
 
 

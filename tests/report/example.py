@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 
 from allroads.records import (
+    Agreement,
     Answer,
     AuditRow,
     Bin,
     Comparison,
+    Duels,
+    JudgedRoad,
+    JudgeFailure,
+    Judgement,
     LedgerRow,
     Mean,
     Metric,
@@ -239,6 +244,57 @@ def _stages() -> tuple[StageRow, ...]:
     return tuple(StageRow(**dict(zip(keys, text, strict=True))) for text in texts)
 
 
+def _duels(asked: int, wins: int, losses: int, slow: int) -> Duels:
+    judged = asked - slow
+    share = (wins + (judged - wins - losses) / 2) / judged
+    failure = JudgeFailure(reason="time-out", count=slow, example="no answer within 60 s")
+    return Duels(
+        asked=asked,
+        wins=wins,
+        ties=judged - wins - losses,
+        losses=losses,
+        identical=3,
+        failures=(failure,) if slow else (),
+        share=mean(share, 0.09, 3, judged),
+        disagreement=mean(0.21, 0.08, 3, judged),
+        first=0.58,
+        cut=2,
+    )
+
+
+def _judge() -> Judgement:
+    roads = (("rloo", "beta", 0.1, 27, 10, 2), ("best-of-n", "N", 64.0, 22, 14, 0))
+    return Judgement(
+        model="judge-70b",
+        served=("judge-70b-0901",),
+        url="http://localhost:8000/v1/chat/completions",
+        created="2026-11-20T15:10:00+00:00",
+        version="0.1.0",
+        template="Which is better?\n{prompt}\n{first}\n{second}",
+        template_hash="0f3c2a9d1b7e4c55",
+        temperature=0.0,
+        max_tokens=8,
+        max_chars=4000,
+        seeds=(0,),
+        start="sft",
+        prompts=48,
+        replies=388,
+        seconds=0.42,
+        people=Agreement(duels=_duels(100, 62, 18, 1), longer=0.63, longer_people=0.57),
+        roads=tuple(
+            JudgedRoad(
+                road=road,
+                knob=knob,
+                value=value,
+                duels=_duels(48, *counts),
+                answers="77aa",
+                stale=road == "best-of-n",
+            )
+            for road, knob, value, *counts in roads
+        ),
+    )
+
+
 def results(seeds: int = 3) -> Results:
     """Five roads on a small world; with one seed, nothing can be decided."""
     verdict = Verdict(
@@ -298,6 +354,7 @@ def results(seeds: int = 3) -> Results:
         stages=_stages(),
         notes=("111 pairs were identical after tokenisation and were dropped.",),
         label_noise_nll=0.482,
+        judge=_judge(),
     )
 
 
@@ -309,7 +366,7 @@ def bare() -> Results:
     )
     lonely = full.points[0].model_copy(update={"reward_train": None, "selected": False})
     return full.model_copy(
-        update=empty | {"points": (lonely,), "label_noise_nll": None, "revision": ""}
+        update=empty | {"points": (lonely,), "label_noise_nll": None, "revision": "", "judge": None}
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from allroads.records import Mean, Results
+from allroads.records import NO_BETTER_THAN_A_COIN, Mean, Results
 from allroads.report import figures, numbers, render, scorers, write
 
 from . import browser, example
@@ -29,6 +29,7 @@ SECTIONS = (
     "frontier",
     "overoptimisation",
     "reward-models",
+    "judge",
     "samples",
     "data",
     "ledger",
@@ -111,6 +112,31 @@ def test_hostile_text_is_shown_word_for_word(pages: dict[str, str]) -> None:
         assert field.replace(example.HOSTILE, visible) in text
     assert "49" not in example.HOSTILE
     assert "{{ 7*7 }}" in text
+
+
+def test_the_judge_stands_beside_the_people(pages: dict[str, str]) -> None:
+    section = pages["full"].partition('id="judge"')[2].partition("</section>")[0]
+    text = " ".join("".join(Outline(section).words).split())
+    assert NO_BETTER_THAN_A_COIN not in text
+    for shown in (
+        "agreement with people",
+        "rloo against sft",
+        "3 the same text",
+        "time-out",
+        "of 48",
+    ):
+        assert shown in text
+    results = example.results()
+    assert results.judge is not None
+    people = results.judge.people
+    for share in (None, Mean(value=0.56, low=0.5, high=0.62, seeds=1, prompts=90)):
+        duels = people.duels.model_copy(update={"share": share})
+        weak = results.judge.model_copy(
+            update={"people": people.model_copy(update={"duels": duels})}
+        )
+        page = render(results.model_copy(update={"judge": weak}))
+        assert NO_BETTER_THAN_A_COIN in page
+    assert "No judge was asked" in pages["bare"]
 
 
 def test_road_names_inside_a_figure_are_text() -> None:

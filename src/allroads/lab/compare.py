@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers.utils import logging as transformers_logging
@@ -242,14 +243,23 @@ def rebuild(folder: Path) -> Results:
     Raises:
         RunFolderError: when the folder is no run, or its jobs are not finished.
     """
-    manifest = read_manifest(folder)
-    config = build_config(manifest["config"], origin=str(folder / "manifest.json"))
-    settings = Settings.model_validate(manifest["settings"])
-    again = _plan(config, settings)
+    config, settings, again, manifest = planned(folder)
     results = collect(folder, config, settings, again, manifest)
     write_summaries(folder, again, results)
     report.write(results, folder / "report.html")
     return results
+
+
+def planned(folder: Path) -> tuple[CompareConfig, Settings, Plan, dict[str, Any]]:
+    """What a run folder was asked, what was resolved, its plan again, and its manifest.
+
+    Raises:
+        RunFolderError: when the folder is no run.
+    """
+    manifest = read_manifest(folder)
+    config = build_config(manifest["config"], origin=str(folder / "manifest.json"))
+    settings = Settings.model_validate(manifest["settings"])
+    return config, settings, _plan(config, settings), manifest
 
 
 def write_inputs(prepared: Prepared, folder: Path) -> None:

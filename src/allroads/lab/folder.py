@@ -43,7 +43,7 @@ def write_manifest(
         "threads": config.threads,
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: version_of(name) for name in _PACKAGES},
         "revision": _revision(),
     }
     if path.is_file():
@@ -87,7 +87,8 @@ def write_summaries(folder: Path, plan: Plan, results: Results) -> None:
     files.write_text(folder / "results.json", results.model_dump_json(indent=1) + "\n")
 
 
-def _version(name: str) -> str:
+def version_of(name: str) -> str:
+    """The version of an installed package, or that it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

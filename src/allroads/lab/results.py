@@ -7,6 +7,7 @@ from typing import Any
 
 from allroads import stats
 from allroads.errors import RunFolderError
+from allroads.lab import judgement
 from allroads.lab.config import CompareConfig
 from allroads.lab.execute import result_path
 from allroads.lab.jobs import Plan, chosen_roads
@@ -24,15 +25,10 @@ def collect(
     Raises:
         RunFolderError: when a job of the plan is not finished.
     """
-    missing = [j.id for j in plan.jobs.values() if not result_path(folder, j).is_file()]
-    if missing:
-        raise RunFolderError(
-            f"{folder}: {len(missing)} of {len(plan.jobs)} jobs are not finished (first: "
-            f"{missing[0]}); run it to its end first: {manifest['command']}"
-        )
+    check_finished(folder, plan, manifest)
     reader = Reader(folder, config, plan)
     moments, failures = reader.moments(), tuple(reader.failures())
-    chosen = {road: max(rows, key=lambda m: m.selection) for road, rows in moments.items()}
+    chosen = selected(moments)
     start = next(c.road for c in plan.cells)
     baseline = "dpo" if "dpo" in chosen else start
     origins = {road: m.cell.labeller for road, m in chosen.items()}
@@ -82,7 +78,27 @@ def collect(
         stages=tuple(_stage_rows(config, settings)),
         notes=(*settings.model_notes, *reader.notes()),
         label_noise_nll=reader.label_nll(),
+        judge=judgement.read(folder, chosen, start),
     )
+
+
+def check_finished(folder: Path, plan: Plan, manifest: dict[str, Any]) -> None:
+    """Refuse a run folder in which a job is missing.
+
+    Raises:
+        RunFolderError: with the command that finishes it.
+    """
+    missing = [j.id for j in plan.jobs.values() if not result_path(folder, j).is_file()]
+    if missing:
+        raise RunFolderError(
+            f"{folder}: {len(missing)} of {len(plan.jobs)} jobs are not finished (first: "
+            f"{missing[0]}); run it to its end first: {manifest['command']}"
+        )
+
+
+def selected(moments: dict[str, list[Moment]]) -> dict[str, Moment]:
+    """Each road at the setting and moment that the selection scorer prefers."""
+    return {road: max(rows, key=lambda m: m.selection) for road, rows in moments.items()}
 
 
 _TRUTH = Metric(

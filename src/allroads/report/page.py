@@ -9,8 +9,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from allroads.records import Results
-from allroads.report import figures, numbers, reading, scorers, tables
+from allroads.records import NO_BETTER_THAN_A_COIN, Results
+from allroads.report import figures, judge, numbers, reading, scorers, tables
 
 _TEXT_LIMIT = 20_000
 """Characters of one prompt or answer that the page holds: the files hold the rest."""
@@ -85,6 +85,9 @@ def _view(results: Results) -> dict[str, Any]:
         "reliability": scorers.reliability(results),
         "roads": tables.of_roads(results),
         "reward_models": tables.of_reward_models(results),
+        "judged": judge.of_verdicts(results.judge) if results.judge else None,
+        "judge_failures": judge.of_failures(results.judge) if results.judge else None,
+        "no_better_than_a_coin": NO_BETTER_THAN_A_COIN,
         "audit": tables.of_audit(results),
         "ledger": tables.of_ledger(results),
         "stages": tables.of_stages(results),

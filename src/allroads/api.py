@@ -13,6 +13,7 @@ from typing import Any
 
 from allroads.errors import ConfigError
 from allroads.lab import compare as _compare
+from allroads.lab import tracking
 from allroads.lab.config import CompareConfig, build_config
 from allroads.lab.jobs import Plan
 from allroads.lab.runner import Event, Listener, locked, run_jobs
@@ -101,6 +102,7 @@ def train(
             folder, chosen, prepared.settings, str(resolve_device(chosen.device)), command
         )
         _compare.write_inputs(prepared, folder)
+        tracking.begin(folder)
         run_jobs(jobs, folder, chosen, prepared.settings, listener)
     return folder / "checkpoints" / target / "model"
 

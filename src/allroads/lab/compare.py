@@ -20,6 +20,7 @@ from allroads.lab.jobs import Plan, fingerprint, plan
 from allroads.lab.results import collect
 from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.lab.settings import Settings
+from allroads.lab.tracking import begin, check, send_summary
 from allroads.lab.workshop import resolve_device
 from allroads.models.builtin import small_transformer, world_tokenizer
 from allroads.models.policy import Policy, load_policy
@@ -50,6 +51,7 @@ def prepare(config: CompareConfig) -> Prepared:
         InputError: for data, a model or a combination that cannot be used.
     """
     resolve_device(config.device)
+    check(config)
     if config.world is not None:
         world = make_world(config.world, **config.world_options)
         return _prepare_world(config, world)
@@ -188,10 +190,13 @@ def compare(prepared: Prepared, folder: Path, listener: Listener, command: str) 
         device = str(resolve_device(config.device))
         manifest = write_manifest(folder, config, settings, device, command)
         write_inputs(prepared, folder)
+        begin(folder)
         run_jobs(prepared.plan.jobs, folder, config, settings, listener)
         results = collect(folder, config, settings, prepared.plan, manifest)
         write_summaries(folder, prepared.plan, results)
         report.write(results, folder / "report.html")
+        if config.track:
+            send_summary(folder, config, results)
     return results
 
 

@@ -225,6 +225,23 @@ def report(
     typer.echo(f"\nReport: {(folder / 'report.html').resolve()}")
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    what: Annotated[str, typer.Argument(metavar="ROAD_OR_JOB", help="A road, or a job's id.")],
+    *,
+    out: Annotated[Path, typer.Option(help="The new folder.")],
+    beta: Annotated[float | None, typer.Option(help="Of the road; default: selected.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="N of best-of-N; default: selected.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the run's first.")] = None,
+) -> None:
+    """Write a road's selected model as a plain folder that transformers loads."""
+    from allroads import api
+
+    where = api.export(run, what, out=out, beta=beta, n=n, seed=seed)
+    typer.echo(f"Exported: {where.resolve()}")
+
+
 @data_app.command("audit")
 def data_audit(
     data: Annotated[str, typer.Argument(help="Preference pairs.")],

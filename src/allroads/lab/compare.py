@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers.utils import logging as transformers_logging
@@ -14,6 +15,7 @@ from allroads.data.dataset import Dataset, build
 from allroads.data.tokenise import load_tokeniser
 from allroads.data.worlds import Routes, make_world
 from allroads.errors import DataError, ModelError
+from allroads.lab.cards import Cards
 from allroads.lab.config import WORLD_RECIPE, CompareConfig, build_config, recipe_for
 from allroads.lab.folder import read_manifest, write_manifest, write_summaries
 from allroads.lab.jobs import Plan, fingerprint, plan
@@ -191,9 +193,11 @@ def compare(prepared: Prepared, folder: Path, listener: Listener, command: str) 
         manifest = write_manifest(folder, config, settings, device, command)
         write_inputs(prepared, folder)
         begin(folder)
-        run_jobs(prepared.plan.jobs, folder, config, settings, listener)
+        cards = Cards(folder, config, settings, prepared.plan, manifest)
+        run_jobs(prepared.plan.jobs, folder, config, settings, cards.after(listener))
         results = collect(folder, config, settings, prepared.plan, manifest)
         write_summaries(folder, prepared.plan, results)
+        cards.write(results)
         report.write(results, folder / "report.html")
         if config.track:
             send_summary(folder, config, results)
@@ -206,14 +210,24 @@ def rebuild(folder: Path) -> Results:
     Raises:
         RunFolderError: when the folder is no run, or its jobs are not finished.
     """
+    manifest, config, settings, again = reopen(folder)
+    results = collect(folder, config, settings, again, manifest)
+    write_summaries(folder, again, results)
+    Cards(folder, config, settings, again, manifest).write(results)
+    report.write(results, folder / "report.html")
+    return results
+
+
+def reopen(folder: Path) -> tuple[dict[str, Any], CompareConfig, Settings, Plan]:
+    """Manifest, configuration, settings and plan of a run folder's latest command.
+
+    Raises:
+        RunFolderError: when the folder is no run.
+    """
     manifest = read_manifest(folder)
     config = build_config(manifest["config"], origin=str(folder / "manifest.json"))
     settings = Settings.model_validate(manifest["settings"])
-    again = _plan(config, settings)
-    results = collect(folder, config, settings, again, manifest)
-    write_summaries(folder, again, results)
-    report.write(results, folder / "report.html")
-    return results
+    return manifest, config, settings, _plan(config, settings)
 
 
 def write_inputs(prepared: Prepared, folder: Path) -> None:

@@ -122,7 +122,7 @@ class Trackio:
         home.mkdir(parents=True, exist_ok=True)
         if "trackio" not in sys.modules:
             os.environ["TRACKIO_DIR"] = str(home)
-        trackio = importlib.import_module("trackio")
+        trackio = self._trackio = importlib.import_module("trackio")
         known = importlib.import_module("trackio.utils").TRACKIO_DIR
         if Path(known) != home:
             raise RuntimeError(
@@ -150,7 +150,7 @@ class Trackio:
     def finish(self) -> None:
         """Write what is queued."""
         with contextlib.redirect_stdout(io.StringIO()):
-            self._run.finish()
+            self._trackio.finish()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ from typing import Any
 
 from allroads.errors import ConfigError, nearest
 from allroads.lab import compare as _compare
+from allroads.lab import export as _export
+from allroads.lab import tracking
+from allroads.lab.cards import Cards
 from allroads.lab.config import CompareConfig, build_config
 from allroads.lab.jobs import Plan
 from allroads.lab.runner import Event, Listener, locked, run_jobs
@@ -132,12 +135,42 @@ def train(
     folder = Path(out)
     command = f"allroads.train({road!r}, out={str(out)!r}, value={value}, seed={seed})"
     with locked(folder):
-        _compare.write_manifest(
+        manifest = _compare.write_manifest(
             folder, chosen, prepared.settings, str(resolve_device(chosen.device)), command
         )
         _compare.write_inputs(prepared, folder)
-        run_jobs(jobs, folder, chosen, prepared.settings, listener)
+        tracking.begin(folder)
+        cards = Cards(folder, chosen, prepared.settings, prepared.plan, manifest)
+        run_jobs(jobs, folder, chosen, prepared.settings, cards.after(listener))
     return folder / "checkpoints" / target / "model"
+
+
+def export(
+    run: str | Path,
+    what: str,
+    *,
+    out: str | Path,
+    beta: float | None = None,
+    n: int | None = None,
+    seed: int | None = None,
+) -> Path:
+    """Write one trained model as a folder that plain transformers loads.
+
+    Args:
+        run: the run folder.
+        what: a road, at its selected setting and moment, or the id of a stage's job.
+        out: the new folder; `policy` and `reward-model` below it for best-of-N.
+        beta: only settings with this price of a nat.
+        n: only this N of best-of-N.
+        seed: whose model; by default the run's first seed.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: for a name, a setting or a folder that cannot be used.
+    """
+    return _export.export(Path(run), what, Path(out), beta=beta, n=n, seed=seed)
 
 
 def _training_jobs(plan: Plan, road: str) -> tuple[str, dict[str, Any]]:

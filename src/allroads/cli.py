@@ -62,6 +62,10 @@ Policies = Annotated[
     list[str] | None, typer.Option("--policy", help="NAME=DIR: a trained model joins.")
 ]
 RewardModel = Annotated[str | None, typer.Option(help="Folder of a trained reward model to use.")]
+Track = Annotated[
+    str | None, typer.Option(help="wandb, tensorboard, trackio (comma-separated): live curves.")
+]
+TrackProject = Annotated[str | None, typer.Option(help="The tracker's project.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 
 
@@ -102,6 +106,8 @@ def compare(
     processes: Processes = None,
     policy: Policies = None,
     reward_model: RewardModel = None,
+    track: Track = None,
+    track_project: TrackProject = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train roads on the same footing and report which one pays."""
@@ -124,6 +130,7 @@ def compare(
     results = run(prepared, out, listener, shlex.join(["allroads", *sys.argv[1:]]))
     _print_results(results)
     typer.echo(f"\nReport: {(out / 'report.html').resolve()}")
+    _print_trackers(out, prepared.config)
 
 
 @app.command()
@@ -151,6 +158,8 @@ def train(
     token_budget: TokenBudget = None,
     threads: Threads = None,
     reward_model: RewardModel = None,
+    track: Track = None,
+    track_project: TrackProject = None,
 ) -> None:
     """Train one road and print where its checkpoint lies."""
     given = dict(locals())
@@ -174,6 +183,7 @@ def train(
     listener = Progress({name: cost for name, (_, cost) in costs.items()}, 1)
     where = api.train(road, out=out, value=beta, seed=seed, config=built, listener=listener)
     typer.echo(f"Checkpoint: {where.resolve()}")
+    _print_trackers(out, built)
 
 
 @app.command()
@@ -265,6 +275,23 @@ def judge(
     assert results.judge is not None
     typer.echo("\n".join(judge_lines(results.judge)))
     typer.echo(f"\nReport: {(folder / 'report.html').resolve()}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    what: Annotated[str, typer.Argument(metavar="ROAD_OR_JOB", help="A road, or a job's id.")],
+    *,
+    out: Annotated[Path, typer.Option(help="The new folder.")],
+    beta: Annotated[float | None, typer.Option(help="Of the road; default: selected.")] = None,
+    n: Annotated[int | None, typer.Option("--n", help="N of best-of-N; default: selected.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the run's first.")] = None,
+) -> None:
+    """Write a road's selected model as a plain folder that transformers loads."""
+    from allroads import api
+
+    where = api.export(run, what, out=out, beta=beta, n=n, seed=seed)
+    typer.echo(f"Exported: {where.resolve()}")
 
 
 @data_app.command("audit")
@@ -382,6 +409,13 @@ def _print_results(results: Any) -> None:
         setting = "" if failure.value is None else f" {failure.knob} {failure.value:g}"
         typer.echo(f"  {failure.road + setting:<36}failed: {failure.reason}")
     typer.echo(f"\n{results.verdict.headline}")
+
+
+def _print_trackers(folder: Path, config: Any) -> None:
+    from allroads.lab.tracking import where_to_look
+
+    for line in where_to_look(folder, config):
+        typer.echo(f"Curves: {line}")
 
 
 def main() -> None:

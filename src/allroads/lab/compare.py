@@ -15,12 +15,14 @@ from allroads.data.dataset import Dataset, build
 from allroads.data.tokenise import load_tokeniser
 from allroads.data.worlds import Routes, make_world
 from allroads.errors import DataError, ModelError
+from allroads.lab.cards import Cards
 from allroads.lab.config import WORLD_RECIPE, CompareConfig, build_config, recipe_for
 from allroads.lab.folder import read_manifest, write_manifest, write_summaries
 from allroads.lab.jobs import Plan, fingerprint, plan
 from allroads.lab.results import collect
 from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.lab.settings import Settings
+from allroads.lab.tracking import begin, check, send_summary
 from allroads.models import recompute
 from allroads.models.builtin import small_transformer, world_tokenizer
 from allroads.models.device import bfloat16_gain, resolve_device
@@ -56,6 +58,7 @@ def prepare(config: CompareConfig) -> Prepared:
     resolve_device(config.device)
     if config.lora is not None:
         require_peft()
+    check(config)
     if config.world is not None:
         world = make_world(config.world, **config.world_options)
         return _prepare_world(config, world)
@@ -230,10 +233,15 @@ def compare(prepared: Prepared, folder: Path, listener: Listener, command: str) 
         device = str(resolve_device(config.device))
         manifest = write_manifest(folder, config, settings, device, command)
         write_inputs(prepared, folder)
-        run_jobs(prepared.plan.jobs, folder, config, settings, listener)
+        begin(folder)
+        cards = Cards(folder, config, settings, prepared.plan, manifest)
+        run_jobs(prepared.plan.jobs, folder, config, settings, cards.after(listener))
         results = collect(folder, config, settings, prepared.plan, manifest)
         write_summaries(folder, prepared.plan, results)
+        cards.write(results)
         report.write(results, folder / "report.html")
+        if config.track:
+            send_summary(folder, config, results)
     return results
 
 
@@ -243,15 +251,16 @@ def rebuild(folder: Path) -> Results:
     Raises:
         RunFolderError: when the folder is no run, or its jobs are not finished.
     """
-    config, settings, again, manifest = planned(folder)
+    manifest, config, settings, again = reopen(folder)
     results = collect(folder, config, settings, again, manifest)
     write_summaries(folder, again, results)
+    Cards(folder, config, settings, again, manifest).write(results)
     report.write(results, folder / "report.html")
     return results
 
 
-def planned(folder: Path) -> tuple[CompareConfig, Settings, Plan, dict[str, Any]]:
-    """What a run folder was asked, what was resolved, its plan again, and its manifest.
+def reopen(folder: Path) -> tuple[dict[str, Any], CompareConfig, Settings, Plan]:
+    """Manifest, configuration, settings and plan of a run folder's latest command.
 
     Raises:
         RunFolderError: when the folder is no run.
@@ -259,7 +268,7 @@ def planned(folder: Path) -> tuple[CompareConfig, Settings, Plan, dict[str, Any]
     manifest = read_manifest(folder)
     config = build_config(manifest["config"], origin=str(folder / "manifest.json"))
     settings = Settings.model_validate(manifest["settings"])
-    return config, settings, _plan(config, settings), manifest
+    return manifest, config, settings, _plan(config, settings)
 
 
 def write_inputs(prepared: Prepared, folder: Path) -> None:

@@ -122,6 +122,10 @@ class CompareConfig(Choice):
     token_budget: int = Field(default=0, ge=0)
     """Padded tokens of one forward pass; 0: 4096 on a world, 1024 on files, 32768 on CUDA."""
     checkpoint_seconds: float = Field(default=30.0, ge=0)
+    track: tuple[Literal["wandb", "tensorboard", "trackio"], ...] = ()
+    """Services that draw the metrics while they come; no part of any result."""
+    track_project: str = Field(default="allroads", min_length=1)
+    """Their project."""
 
     @model_validator(mode="before")
     @classmethod
@@ -129,6 +133,9 @@ class CompareConfig(Choice):
         """Fill what depends on whether a world or files are compared."""
         if not isinstance(fields, dict):
             return fields
+        if isinstance(track := fields.get("track") or (), str):
+            track = tuple(name.strip() for name in track.split(",") if name.strip())
+        fields = {**fields, "track": track}
         world = fields.get("world") is not None
         budget = 32768 if fields.get("device") == "cuda" else 4096 if world else 1024
         defaults = {
@@ -161,6 +168,7 @@ class CompareConfig(Choice):
             ("seeds", self.seeds),
             ("betas", self.betas),
             ("n", self.ns),
+            ("track", self.track),
         ):
             if len(set(values)) != len(values):
                 raise ConfigError(f"--{name}: a value is given twice: {list(values)}")

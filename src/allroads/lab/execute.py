@@ -21,6 +21,7 @@ from allroads.evaluation.scorers import margins
 from allroads.judges import GlobalLabeller
 from allroads.lab.jobs import SELECTION, Job, fingerprint
 from allroads.lab.prepare import label_entropy, with_pairs
+from allroads.lab.tracking import about_stage, tracked
 from allroads.lab.workshop import Workshop
 from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel
@@ -133,7 +134,8 @@ def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     folder = shop.folder / "checkpoints" / job.id
     keeping = Keeping(folder, job.spec.get("snapshots", 1), shop.config.checkpoint_seconds)
     trainee = _trainee(shop, stage, links["start"], job.seed)
-    cost = train(stage, trainee, supplies, keeping, progress)
+    with tracked(shop.folder, shop.config, job.id, about_stage(job, shop.settings)) as tell:
+        cost = train(stage, trainee, supplies, keeping, progress, tell)
     if isinstance(trainee, RewardModel):
         _centre(trainee, supplies)
 

@@ -23,7 +23,7 @@ from allroads.judges.client import Chat, endpoint, key_from
 from allroads.judges.llm import Duel, Listener, PairJudge, Ruling
 from allroads.judges.template import load_template
 from allroads.lab import judgement
-from allroads.lab.compare import planned, rebuild
+from allroads.lab.compare import rebuild, reopen
 from allroads.lab.folder import read_manifest, version_of
 from allroads.lab.reader import Moment, Reader
 from allroads.lab.results import check_finished, selected
@@ -131,7 +131,7 @@ def judge(folder: Path, asked: Judging, listener: Listener) -> Results:
     )
     read_manifest(folder)  # before the lock, which would make the folder
     with locked(folder):
-        config, _, plan, manifest = planned(folder)
+        manifest, config, _, plan = reopen(folder)
         check_finished(folder, plan, manifest)
         chosen = selected(Reader(folder, config, plan).moments())
         start = plan.cells[0].road
@@ -172,7 +172,7 @@ def _docket(folder: Path, asked: Judging, chosen: dict[str, Moment], start: str)
 
 def _people(folder: Path, count: int) -> tuple[list[Duel], list[str]]:
     """Held-out pairs as text, the chosen answer as `a`; with the prompt of each."""
-    config, settings, plan, _ = planned(folder)
+    _, config, settings, plan = reopen(folder)
     if config.world is not None:
         world = make_world(config.world, **config.world_options)
         job = next(j for j in plan.jobs.values() if j.kind == "pairs")

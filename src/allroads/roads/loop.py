@@ -35,6 +35,8 @@ from allroads.seeding import child
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all) after every step."""
+Tell = Callable[[dict[str, float]], None]
+"""Called with every line of metrics.jsonl in order, those that a resume kept included."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,12 @@ def train(
     supplies: Supplies,
     keeping: Keeping,
     progress: Progress = lambda done, total: None,
+    tell: Tell = lambda line: None,
 ) -> Cost:
     """Train `trainee` in place through all rounds of a stage, from its last checkpoint if any.
 
     Writes `metrics.jsonl`, one line a step, and the snapshots; the caller saves the final model.
+    `tell` hears each line as it is written.
 
     Raises:
         TrainingError: when the loss is not a number, or when no round gave a single unit.
@@ -78,7 +82,7 @@ def train(
     model = trainee.model
     state = State(model, Optimiser(model, stage.schedule))
     restored = checkpoint.restore(state, keeping.folder / "state")
-    log = MetricsLog(keeping.folder / "metrics.jsonl", state.position.step if restored else 0)
+    log = MetricsLog(keeping.folder / "metrics.jsonl", state.position.step if restored else 0, tell)
     slots = planned_slots(stage, supplies.dataset)
     per_round = steps_per_round(stage, slots)
     total = per_round * stage.schedule.rounds
@@ -289,7 +293,7 @@ def clear_checkpoints(keeping: Keeping) -> None:
 class MetricsLog:
     """`metrics.jsonl`: one line a step; a resumed run drops the lines after its checkpoint."""
 
-    def __init__(self, path: Path, steps: int) -> None:
+    def __init__(self, path: Path, steps: int, tell: Tell) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         kept: list[str] = []
         if path.is_file() and steps:
@@ -302,10 +306,14 @@ class MetricsLog:
                     kept.append(line + "\n")
         files.write_text(path, "".join(kept))
         self._file = path.open("a", encoding="utf-8")
+        self._tell = tell
+        for line in kept:
+            tell(json.loads(line))
 
     def write(self, line: dict[str, float]) -> None:
         """Append one step."""
         self._file.write(json.dumps(line) + "\n")
+        self._tell(line)
 
     def flush(self) -> None:
         """Bring everything to disk, before the checkpoint that counts on it."""

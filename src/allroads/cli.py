@@ -29,7 +29,8 @@ Model = Annotated[
     str | None, typer.Option(help="Folder of a causal language model, or a .gguf file.")
 ]
 World = Annotated[
-    str | None, typer.Option(help="A built-in world instead of data and model: routes.")
+    str | None,
+    typer.Option(help="A built-in world instead of data: routes, or sentiment (with --model)."),
 ]
 Out = Annotated[Path, typer.Option(help="Run folder; the same command continues it.")]
 Config = Annotated[Path | None, typer.Option(help="YAML with any setting; flags win over it.")]

@@ -40,6 +40,8 @@ class Metric(Record):
     meaning: str
     """One sentence for the reader."""
     source: Literal["truth", "grader"]
+    check: str = ""
+    """The second opinion in one sentence, where there is one; in the same unit."""
 
 
 class Point(Record):
@@ -61,12 +63,14 @@ class Point(Record):
     """The metric on training prompts."""
     proxy: Mean | None = None
     """The score that the road was trained on (its reward model's), in that scorer's units."""
+    check: Mean | None = None
+    """The second opinion on the same answers, in the metric's unit; None where there is none."""
     selection: float | None = None
     """The selection scorer's mean score: what chooses the setting."""
     length: Mean
     """Tokens per completion."""
-    no_eos: Mean
-    """Share of completions cut at the length limit."""
+    no_eos: Mean | None
+    """Share of completions cut at the length limit; None where the task itself ends there."""
     selected: bool = False
     """Chosen for its road by the selection scorer."""
     oracle: bool = False

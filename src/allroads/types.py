@@ -1,7 +1,8 @@
 """The nouns that every room shares. Plain frozen values; no torch.
 
 `Tokens` are vocabulary ids. A completion's tokens end with the end-of-sequence id when it is
-finished; an unfinished completion (cut at the length limit) does not.
+finished; an unfinished completion (cut at the length limit) does not. Only where the task itself
+ends at a fixed length is a completion of that length finished without one.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Completion:
 
     `logprob` is its log-probability under the policy that wrote it, at the sampling temperature,
     in nats, summed over its tokens (end-of-sequence included). `finished` tells whether it ends
-    with end-of-sequence; otherwise it was cut at the length limit.
+    with end-of-sequence, or where the task itself does; otherwise it was cut at the length limit.
     """
 
     prompt: Prompt

@@ -248,3 +248,34 @@ def test_best_of_n_needs_every_score():
     labeller = CallableLabeller(lambda p, c: [None, *([1.0] * (len(c) - 1))])
     with pytest.raises(TrainingError, match="gave no score for 1 of 12 completions"):
         measure_best_of_n(bench(), tiny_policy(), labeller, (2,), 4)
+
+
+def love_the_long(prompts, completions) -> list[float]:
+    """A scorer of length, ties broken by the text."""
+    return [len(c) + 0.01 * (sum(c) % 7) for c in completions]
+
+
+def test_where_the_task_ends_at_a_length_the_score_alone_ranks():
+    """The tiny policy fills twelve tokens now and then: cut, or whole, by what the task is."""
+    scorer = CallableLabeller(love_the_long)
+    for fixed in (True, False):
+        given = bench(fixed_length=fixed)
+        pool = given.answers(tiny_policy(), PROMPTS[:3], "test-pool", 30)
+        assert any(len(one.tokens) == 12 for group in pool for one in group)
+        record, best = measure_best_of_n(given, tiny_policy(), scorer, (30,), 30)[30]
+        for group, one, no_eos in zip(pool, best, record["no_eos"], strict=True):  # type: ignore[arg-type]
+            allowed = [a for a in group if fixed or a.tokens[-1] == EOS]
+            top = max(love_the_long([()] * len(allowed), [a.tokens for a in allowed]))
+            assert love_the_long([()], [one.tokens]) == [top]
+            assert no_eos == 0
+
+
+def test_a_second_opinion_is_recorded_beside_the_metric_and_changes_nothing():
+    plain = measure_policy(bench(samples=3), tiny_policy(seed=5), None)[0]
+    asked = bench(samples=3, check=lambda answers: [2.0 * g for g in grade(answers)])
+    record = measure_policy(asked, tiny_policy(seed=5), None)[0]
+    check = record.pop("check")
+    assert record == plain
+    assert check == pytest.approx([2 * value for value in plain["metric"]])  # type: ignore[union-attr]
+    measured = measure_best_of_n(asked, tiny_policy(), CallableLabeller(label), (2,), 6)[2][0]
+    assert measured["check"] == pytest.approx([2 * v for v in measured["metric"]])  # type: ignore[union-attr]

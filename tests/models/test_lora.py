@@ -141,6 +141,11 @@ def test_a_reward_model_starts_from_its_policy_and_restores_its_head(
     for given in (None, base):
         again = load_reward_model(tmp_path / "saved", dtype=torch.float32, device=CPU, base=given)
         assert torch.equal(scores(again), scores(model))
+    whole = model.merged()
+    torch.testing.assert_close(scores(whole), scores(model))
+    whole.save(tmp_path / "merged")
+    plain = load_reward_model(tmp_path / "merged", dtype=torch.float32, device=CPU)
+    torch.testing.assert_close(scores(plain), scores(model))
     # transformers alone, told that there is one label: the head is the trained one.
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", num_labels=1)
     head = theirs.get_submodule("score")

@@ -85,3 +85,13 @@ def test_another_address_is_another_draw(change):
     a = [c.tokens for c in flat(sample(policy, PROMPTS, **DRAW))]
     b = [c.tokens for c in flat(sample(policy, PROMPTS, **{**DRAW, **change}))]
     assert a != b
+
+
+def test_where_the_task_ends_at_a_length_a_completion_of_that_length_is_finished():
+    """The same tokens; and the picks no longer put them below all others."""
+    policy = tiny_policy()
+    cut = flat(sample(policy, PROMPTS, **{**DRAW, "per_prompt": 40}))
+    whole = flat(sample(policy, PROMPTS, **{**DRAW, "per_prompt": 40}, fixed_length=True))
+    assert [c.tokens for c in cut] == [c.tokens for c in whole]
+    assert {c.finished for c in cut} == {True, False}
+    assert all(c.finished for c in whole)

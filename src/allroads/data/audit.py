@@ -238,11 +238,14 @@ def audit_of(
     sources: Sequence[SourceCount],
     max_length: int,
     over_long: str,
-    eos_id: int,
+    eos_id: int | None,
     repeated_prompts: int = 0,
     notes: Sequence[str] = (),
 ) -> Audit:
-    """Count everything once, from the tokens and splits that the roads will see."""
+    """Count everything once, from the tokens and splits that the roads will see.
+
+    `eos_id` is None where completions end at a fixed length: then none counts as cut.
+    """
     every = [pair for split in pairs.values() for pair in split]
     completions = [tokens for pair in every for tokens in (pair.chosen, pair.rejected)]
     completions += [row.completion for row in demonstrations]
@@ -267,7 +270,7 @@ def audit_of(
         ),
         max_length=max_length,
         over_long=over_long,
-        cut_completions=sum(tokens[-1] != eos_id for tokens in completions),
+        cut_completions=sum(eos_id not in (None, tokens[-1]) for tokens in completions),
         duplicate_prompts=len(every) - len({pair.prompt_id for pair in every}),
         duplicate_pairs=duplicates,
         contradictions=contradictions,

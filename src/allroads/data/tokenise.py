@@ -170,6 +170,13 @@ class Tokeniser:
         found = f"{self.max_length - room} + {len(ids)} tokens, max_length {self.max_length}"
         raise RowError(TOO_LONG, found)
 
+    def documents(self, texts: Sequence[str]) -> list[Tokens]:
+        """Whole texts as in pretraining: behind BOS, if there is one, and before EOS."""
+        bos = self._tokenizer.bos_token_id
+        opening = () if bos is None else (_as_id(bos),)
+        bodies = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return [(*opening, *body, self.eos_id) for body in bodies]
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text for human eyes, without special tokens."""
         text = self._tokenizer.decode(

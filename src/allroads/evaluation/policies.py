@@ -38,6 +38,8 @@ class Bench:
         seed: root seed; every policy draws from the same addresses (common random numbers).
         token_budget: padded tokens per forward pass.
         sample_batch: completions decoded together.
+        fixed_length: whether the task ends at `max_new_tokens`.
+        check: the second opinion, where there is one: recorded, and used for nothing.
     """
 
     test: Sequence[Prompt]
@@ -52,6 +54,8 @@ class Bench:
     seed: int
     token_budget: int
     sample_batch: int
+    fixed_length: bool = False
+    check: Metric | None = None
 
     def answers(
         self, policy: Policy, prompts: Sequence[Prompt], place: str, count: int | None = None
@@ -65,6 +69,7 @@ class Bench:
             max_new_tokens=self.max_new_tokens,
             seed=(self.seed, f"evaluate-{place}"),
             batch_size=self.sample_batch,
+            fixed_length=self.fixed_length,
         )
 
     def log_ratio(self, completions: Sequence[Completion]) -> list[float]:
@@ -102,7 +107,7 @@ def measure_policy(
     def per_prompt(values: Sequence[float]) -> list[float]:
         return np.asarray(values, dtype=float).reshape(len(groups), -1).mean(axis=1).tolist()
 
-    record = {
+    record: dict[str, object] = {
         "metric": per_prompt(bench.metric(flat)),
         "metric_train": float(np.mean(bench.metric(train))) if train else None,
         "kl": per_prompt(bench.log_ratio(flat)),
@@ -111,6 +116,8 @@ def measure_policy(
         "length": per_prompt([len(one.tokens) for one in flat]),
         "no_eos": per_prompt([float(not one.finished) for one in flat]),
     }
+    if bench.check is not None:
+        record["check"] = per_prompt(bench.check(flat))
     return record, [group[0] for group in groups]
 
 
@@ -131,12 +138,14 @@ def measure_best_of_n(
     selection = bench.answers(policy, bench.selection, "selection-pool", max(ns))
     ranked = [_Pools(groups, labeller) for groups in (test, train, selection)]
     flat = [one for group in test for one in group]
-    facts = {
+    facts: dict[str, Sequence[float] | NDArray[np.float64]] = {
         "metric": bench.metric(flat),
         "length": [len(one.tokens) for one in flat],
         "no_eos": [float(not one.finished) for one in flat],
         "proxy": ranked[0].scores.ravel(),
     }
+    if bench.check is not None:
+        facts["check"] = bench.check(flat)
     train_metric = bench.metric([one for group in train for one in group]) if train else None
     selection_scores = bench.selection_scorer(
         rows_of([one for group in selection for one in group])

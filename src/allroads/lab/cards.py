@@ -188,9 +188,15 @@ def _measured(
         (f"{road}, {results.metric.name}", _mean(own.reward, results.metric.unit)),
         (f"{road}, KL from the start policy", _mean(own.kl, "nats per completion")),
         (f"{road}, length", _mean(own.length, "tokens per completion")),
-        (f"{road}, cut at the length limit", f"{own.no_eos.value:.1%}"),
+        *_cut(road, own),
         (f"{road}, selected", _selected(own, points)),
     ]
+
+
+def _cut(road: str, own: Point) -> list[tuple[str, str]]:
+    if own.no_eos is None:
+        return []
+    return [(f"{road}, cut at the length limit", f"{own.no_eos.value:.1%}")]
 
 
 def _is(point: Point, value: float | None, fraction: float) -> bool:

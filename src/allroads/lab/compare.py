@@ -13,16 +13,18 @@ from transformers.utils import logging as transformers_logging
 from allroads import files, report
 from allroads.data.dataset import Dataset, build
 from allroads.data.tokenise import load_tokeniser
-from allroads.data.worlds import Routes, make_world
+from allroads.data.worlds import World
 from allroads.errors import DataError, ModelError
 from allroads.lab.cards import Cards
-from allroads.lab.config import WORLD_RECIPE, CompareConfig, build_config, recipe_for
+from allroads.lab.config import CompareConfig, build_config, recipe_for
+from allroads.lab.defaults import DEFAULTS, FILES
 from allroads.lab.folder import read_manifest, write_manifest, write_summaries
 from allroads.lab.jobs import Plan, fingerprint, plan
 from allroads.lab.results import collect
 from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.lab.settings import Settings
 from allroads.lab.tracking import begin, check, send_summary
+from allroads.lab.workshop import WORLD_CACHE
 from allroads.models import recompute
 from allroads.models.builtin import small_transformer, world_tokenizer
 from allroads.models.device import bfloat16_gain, resolve_device
@@ -30,10 +32,6 @@ from allroads.models.gguf import dequantised, is_gguf, note_on
 from allroads.models.lora import is_adapter, require_peft
 from allroads.models.policy import Policy, load_policy
 from allroads.records import Results
-
-_FILE_SAMPLE_BATCH = 64
-"""Completions decoded together on files: enough to fill a core, small enough for a key-value cache
-of a model of a few hundred million weights."""
 
 
 @dataclass(frozen=True)
@@ -59,48 +57,82 @@ def prepare(config: CompareConfig) -> Prepared:
     if config.lora is not None:
         require_peft()
     check(config)
-    if config.world is not None:
-        world = make_world(config.world, **config.world_options)
-        return _prepare_world(config, world)
-    return _prepare_files(config)
+    world = config.make_world()
+    return _prepare_files(config) if world is None else _prepare_world(config, world)
 
 
-def _prepare_world(config: CompareConfig, world: Routes) -> Prepared:
-    policy = small_transformer(
-        vocabulary=len(world.vocabulary),
-        context=world.context,
-        eos_id=world.eos_id,
-        seed=config.seeds[0],
-    )
+def _prepare_world(config: CompareConfig, world: World) -> Prepared:
+    defaults = DEFAULTS[world.name]
+    policy, folder, model_label, model_fingerprint = _base_of_world(config, world)
     settings = Settings(
-        recipe=config.recipe or WORLD_RECIPE,
+        recipe=config.recipe or defaults.recipe or recipe_for(_width(policy), config.lora),
         max_length=world.context,
         max_new_tokens=world.max_new_tokens,
+        fixed_length=world.fixed_length,
         eos_id=world.eos_id,
-        vocabulary=len(world.vocabulary),
+        vocabulary=policy.model.config.get_text_config().vocab_size,
         parameters=policy.parameters_count,
-        sample_batch=1024,
-        margin=config.margin or 0.02,
-        data_fingerprint=fingerprint([repr(world), config.sizes.model_dump()]),
-        model_fingerprint=fingerprint(policy.model.config.to_dict()),
+        sample_batch=defaults.sample_batch,
+        margin=config.margin or defaults.margin,
+        data_fingerprint=fingerprint([world.identity, config.sizes.model_dump()]),
+        model_fingerprint=model_fingerprint,
         data_label=f"the built-in world '{world.name}'",
-        model_label=f"built-in GPT-2, 2 layers of 64 ({policy.parameters_count:,} weights)",
+        model_label=model_label,
+        model_folder=str(folder.resolve()) if folder else None,
+        model_notes=_model_notes(config, folder) if folder else (),
     )
     return Prepared(config, settings, _plan(config, settings), None, policy)
 
 
-def _prepare_files(config: CompareConfig) -> Prepared:
+def _open_base(config: CompareConfig) -> tuple[Path, Policy]:
+    """The base model that the user gave, as a checkpoint folder and as a policy."""
     assert config.model is not None
-    device = resolve_device("cpu")
     import torch
 
     # One progress bar per model is noise, and hides the one line that matters.
     transformers_logging.disable_progress_bar()
     folder = dequantised(config.model) if is_gguf(config.model) else Path(config.model)
-    # The model is opened first: a wrong folder is the commoner slip, and the faster to find.
-    policy = load_policy(folder, eos_id=-1, dtype=getattr(torch, config.dtype), device=device)
+    policy = load_policy(
+        folder, eos_id=-1, dtype=getattr(torch, config.dtype), device=resolve_device("cpu")
+    )
     if config.gradient_checkpointing:
         recompute.prepare(policy.model)
+    return folder, policy
+
+
+def _base_of_world(config: CompareConfig, world: World) -> tuple[Policy, Path | None, str, str]:
+    """The base model (of the first seed), its folder if it has one, name and fingerprint."""
+    if not world.needs_model:
+        policy = small_transformer(
+            vocabulary=len(world.vocabulary),
+            context=world.context,
+            eos_id=world.eos_id,
+            seed=config.seeds[0],
+        )
+        return (
+            policy,
+            None,
+            f"built-in GPT-2, 2 layers of 64 ({policy.parameters_count:,} weights)",
+            fingerprint(policy.model.config.to_dict()),
+        )
+    folder, policy = _open_base(config)
+    policy.eos_id = world.eos_id
+    if world.context > policy.context:
+        raise ModelError(
+            f"--model {config.model}: world {world.name!r} needs {world.context} positions, the "
+            f"model has {policy.context}"
+        )
+    return policy, folder, _model_label(config, policy), _hash_folder(folder)
+
+
+def _width(policy: Policy) -> int:
+    return policy.model.config.get_text_config().hidden_size
+
+
+def _prepare_files(config: CompareConfig) -> Prepared:
+    assert config.model is not None
+    # The model is opened first: a wrong folder is the commoner slip, and the faster to find.
+    folder, policy = _open_base(config)
     # A quarter of the context stays free for sampled completions behind the longest prompt.
     max_length = config.max_length or min(policy.context * 3 // 4, 512)
     if max_length > policy.context:
@@ -141,16 +173,15 @@ def _prepare_files(config: CompareConfig) -> Prepared:
             f"--max-new-tokens {wanted}: the longest prompt leaves room for {room}; give less, or "
             "lower --max-length"
         )
-    width = policy.model.config.get_text_config().hidden_size
     settings = Settings(
-        recipe=config.recipe or recipe_for(width, config.lora),
+        recipe=config.recipe or recipe_for(_width(policy), config.lora),
         max_length=max_length,
         max_new_tokens=max(1, min(wanted, room)),
         eos_id=tokeniser.eos_id,
         vocabulary=policy.model.config.get_text_config().vocab_size,
         parameters=policy.parameters_count,
-        sample_batch=_FILE_SAMPLE_BATCH,
-        margin=config.margin or 0.03,
+        sample_batch=FILES.sample_batch,
+        margin=config.margin or FILES.margin,
         data_fingerprint=dataset.fingerprint(),
         model_fingerprint=_hash_folder(folder),
         data_label=Path(str(config.data)).name,
@@ -272,7 +303,10 @@ def reopen(folder: Path) -> tuple[dict[str, Any], CompareConfig, Settings, Plan]
 
 
 def write_inputs(prepared: Prepared, folder: Path) -> None:
-    """Put the tokenised data and the tokenizer into the run folder."""
+    """Put the tokenised data (or what a world keeps) and the tokenizer into the run folder."""
+    world = prepared.config.make_world(cache=folder / WORLD_CACHE)
+    if world is not None:
+        world.prepare()
     tokenizer = folder / "tokenizer"
     if prepared.dataset is not None:
         path = folder / "data" / "dataset.json"
@@ -282,8 +316,7 @@ def write_inputs(prepared: Prepared, folder: Path) -> None:
         return
 
     def fill(path: Path) -> None:
-        if prepared.config.world is not None:
-            world = make_world(prepared.config.world, **prepared.config.world_options)
+        if world is not None and not world.needs_model:
             world_tokenizer(world.vocabulary, world.eos_id).save_pretrained(path)
         else:
             from transformers import AutoTokenizer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any, Literal
@@ -10,22 +9,13 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from allroads.data.worlds import WORLDS
+from allroads.data.worlds import WORLDS, World, dials, make_world
 from allroads.errors import ConfigError, nearest
+from allroads.lab.defaults import DEFAULTS, FILES
 from allroads.lab.prepare import WorldSizes
 from allroads.models.lora import Lora
 from allroads.roads.atlas import Recipe
 from allroads.roads.stage import Choice, Road, Schedule
-
-WORLD_RECIPE = Recipe(
-    sft=Schedule(epochs=6, learning_rate=3e-3),
-    reward=Schedule(epochs=4, learning_rate=2e-3),
-    policy=Schedule(epochs=2, learning_rate=1e-3),
-    online=Schedule(rounds=60, learning_rate=1e-3),
-    reading="head-sum",
-)
-"""Schedules for the built-in transformer on a built-in world."""
-
 
 _LORA_RATE = 10.0
 """How much larger an adapter's learning rate is than all weights' (Schulman et al. 2025, "LoRA
@@ -51,7 +41,8 @@ def recipe_for(width: int, lora: Lora | None = None) -> Recipe:
 class CompareConfig(Choice):
     """One comparison.
 
-    Exactly one of `data` and `world` is given; `model` goes with `data`.
+    Exactly one of `data` and `world` is given; `model` goes with `data`, and with a world that does
+    not bring its own. Where a default is said to depend, `lab/defaults.py` has it.
     """
 
     data: str | None = None
@@ -61,8 +52,8 @@ class CompareConfig(Choice):
     model: str | None = None
     """Folder of a causal language model with its tokenizer, or a .gguf file."""
     world: str | None = None
-    """A built-in world, with its own small transformer."""
-    world_options: dict[str, float | int] = Field(default_factory=dict)
+    """A built-in world: 'routes', with its own small transformer, or 'sentiment', with `model`."""
+    world_options: dict[str, float | int | str] = Field(default_factory=dict)
     sizes: WorldSizes = WorldSizes()
 
     roads: tuple[str, ...] = ("sft", "dpo", "best-of-n", "online-dpo", "rloo")
@@ -79,14 +70,13 @@ class CompareConfig(Choice):
 
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     betas: tuple[float, ...] = ()
-    """Prices of a nat; by default 0.2, 0.7, 2 on a world and 0.05, 0.2 on files."""
+    """Prices of a nat in reward units; the default depends on what is compared."""
     ns: tuple[int, ...] = ()
     """Best-of-N's N; by default 2, 4, 8 on a world and 2, 4 on files."""
     recipe: Recipe | None = None
     """Schedules; by default those of the world, or of the model's width."""
     snapshots: int = Field(default=0, ge=0)
-    """Moments of a policy's training that are evaluated, the last included; 0: 4 on a world, 2 on
-    files."""
+    """Moments of a policy's training that are evaluated, the last included; 0: it depends."""
 
     max_length: int | None = Field(default=None, ge=8)
     """Tokens of prompt and completion together; by default three quarters of the context, at
@@ -99,16 +89,15 @@ class CompareConfig(Choice):
     split_seed: int = 0
 
     eval_prompts: int = Field(default=0, ge=0)
-    """Held-out prompts that every policy answers (fewer where the data has fewer); 0: 400 on a
-    world, 96 on files."""
+    """Held-out prompts that every policy answers (or all, if there are fewer); 0: it depends."""
     samples_per_prompt: int = Field(default=1, ge=1)
     pool: int = Field(default=0, ge=0)
-    """Samples per prompt that best-of-N is estimated from, larger than N; 0: 32 on a world, 12 on
-    files."""
+    """Samples per prompt that best-of-N is estimated from, larger than N; 0: it depends."""
     temperature: float = Field(default=1.0, gt=0)
     """At which every log-probability is taken and every evaluation sample drawn."""
     margin: float | None = Field(default=None, gt=0)
-    """A difference below this counts as none; default 0.02 of reward, 0.03 of win rate."""
+    """A difference below this counts as none; by default 0.02 of a reward from 0 to 1, 0.1 of
+    log-odds, 0.03 of win rate."""
 
     lora: Lora | None = None
     """Train low-rank adapters instead of all weights, in every stage."""
@@ -130,23 +119,16 @@ class CompareConfig(Choice):
     @model_validator(mode="before")
     @classmethod
     def _defaults(cls, fields: Any) -> Any:
-        """Fill what depends on whether a world or files are compared."""
+        """Fill what depends on what is compared."""
         if not isinstance(fields, dict):
             return fields
         if isinstance(track := fields.get("track") or (), str):
             track = tuple(name.strip() for name in track.split(",") if name.strip())
         fields = {**fields, "track": track}
-        world = fields.get("world") is not None
-        budget = 32768 if fields.get("device") == "cuda" else 4096 if world else 1024
-        defaults = {
-            "betas": (0.2, 0.7, 2.0) if world else (0.05, 0.2),
-            "snapshots": 4 if world else 2,
-            "eval_prompts": 400 if world else 96,
-            "ns": (2, 4, 8) if world else (2, 4),
-            "pool": 32 if world else 12,
-            "token_budget": budget,
-        }
-        return {**fields, **{k: v for k, v in defaults.items() if not fields.get(k)}}
+        defaults = DEFAULTS.get(str(fields.get("world")), FILES)
+        if fields.get("device") == "cuda" and not fields.get("token_budget"):
+            fields = {**fields, "token_budget": 32768}
+        return defaults.fill(fields)
 
     @model_validator(mode="after")
     def _complete(self) -> CompareConfig:
@@ -161,8 +143,7 @@ class CompareConfig(Choice):
             raise ConfigError(
                 f"--lora adapts a pretrained model; --world {self.world} trains one from scratch"
             )
-        if self.world is not None and (self.model or self.demonstrations):
-            raise ConfigError("--world brings its own model and demonstrations; leave them out")
+        self._check_world()
         for name, values in (
             ("roads", self.roads),
             ("seeds", self.seeds),
@@ -179,19 +160,42 @@ class CompareConfig(Choice):
                 f"--n: each must lie between 1 and the pool of {self.pool} samples, got "
                 f"{list(self.ns)}"
             )
+        if clash := set(self.policies) & {*self.roads, self.start_stage, "base"}:
+            raise ConfigError(f"--policy {sorted(clash)[0]}: a road has that name; choose another")
+        return self
+
+    def _check_world(self) -> None:
+        if self.world is None:
+            return
         if self.world in WORLDS:
-            dials = [dial.name for dial in dataclasses.fields(WORLDS[self.world]) if dial.init]
+            needs_model = WORLDS[self.world].needs_model
+            if needs_model and self.model is None:
+                raise ConfigError(
+                    f"--world {self.world} needs --model DIR, the pretrained language model that "
+                    "its roads start from"
+                )
+            if self.demonstrations or (self.model and not needs_model):
+                what = "demonstrations" if needs_model else "model and demonstrations"
+                raise ConfigError(f"--world brings its own {what}; leave them out")
+            names = dials(self.world)
             for name in self.world_options:
-                if name not in dials:
-                    raise ConfigError(f"unknown key 'world_options.{name}': {nearest(name, dials)}")
-        if self.world is not None and self.start not in ("auto", "sft"):
+                if name not in names:
+                    raise ConfigError(f"unknown key 'world_options.{name}': {nearest(name, names)}")
+        if self.start not in ("auto", "sft"):
             raise ConfigError(
                 f"--start {self.start}: a world's pairs are samples of its SFT policy, so its "
                 "roads start from sft"
             )
-        if clash := set(self.policies) & {*self.roads, self.start_stage, "base"}:
-            raise ConfigError(f"--policy {sorted(clash)[0]}: a road has that name; choose another")
-        return self
+
+    def make_world(self, cache: Path | None = None) -> World | None:
+        """The built-in world, if one is compared; `cache` as in `data.worlds.make_world`.
+
+        Raises:
+            ConfigError: for an unknown world, or one of its options.
+        """
+        if self.world is None:
+            return None
+        return make_world(self.world, model=self.model, cache=cache, **self.world_options)
 
     @property
     def start_stage(self) -> str:

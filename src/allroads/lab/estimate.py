@@ -72,10 +72,8 @@ def shape_of(prepared: Prepared) -> Shape:
     """Counts and mean lengths: of the data, or what a world will make."""
     config, dataset = prepared.config, prepared.dataset
     if dataset is None:
-        from allroads.data.worlds import make_world
-
-        assert config.world is not None
-        world = make_world(config.world, **config.world_options)
+        world = config.make_world()
+        assert world is not None
         length = float(np.mean([len(d.completion) for d in world.demonstrations(200, seed=0)]))
         sizes = config.sizes
         return Shape(
@@ -86,7 +84,7 @@ def shape_of(prepared: Prepared) -> Shape:
                 "test": sizes.test_pairs,
             },
             prompts={s: len(world.prompts(s)) for s in ("train", "selection", "test")},  # type: ignore[arg-type]
-            prompt_length=2.0,
+            prompt_length=float(len(world.prompts("train")[0].tokens)),
             completion_length=length,
             sample_length=length,
         )

@@ -31,7 +31,7 @@ from allroads.roads.loop import Keeping, clear_checkpoints, train
 from allroads.roads.sources import Supplies
 from allroads.roads.stage import Stage
 from allroads.seeding import child
-from allroads.types import Completion, Pair, Prompt, Split
+from allroads.types import Completion, Pair, Prompt, Split, Verifier
 
 FAILED = "failed"
 """Key of a result that is not there, with the reason."""
@@ -97,7 +97,14 @@ def _pairs(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     assert shop.world is not None
     before = shop.dataset((), job.seed)
     policy = shop.policy(job.spec["policy"], job.seed)
-    dataset = with_pairs(shop.world, before, policy, shop.config.sizes, seed=job.seed)
+    dataset = with_pairs(
+        shop.world,
+        before,
+        policy,
+        shop.config.sizes,
+        seed=job.seed,
+        batch_size=shop.settings.sample_batch,
+    )
     files.write_text(shop.pairs_path(job.id), dataset.to_json())
     return {"label_nll": label_entropy(shop.world, dataset)}
 
@@ -129,6 +136,7 @@ def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
         max_new_tokens=shop.settings.max_new_tokens,
         token_budget=shop.config.token_budget,
         sample_batch=shop.settings.sample_batch,
+        fixed_length=shop.settings.fixed_length,
         reference_cache=_reference_cache(shop, job, stage),
     )
     folder = shop.folder / "checkpoints" / job.id
@@ -198,6 +206,8 @@ def _bench(shop: Workshop, job: Job) -> Bench:
         "seed": job.seed,
         "token_budget": shop.config.token_budget,
         "sample_batch": shop.settings.sample_batch,
+        "fixed_length": shop.settings.fixed_length,
+        "check": _second_opinion(shop),
     }
     bench = Bench(
         test=test,
@@ -220,12 +230,18 @@ def _some(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     return [prompts[i] for i in sorted(order.tolist())]
 
 
+def _of_answers(verifier: Verifier) -> Metric:
+    return lambda answers: verifier([a.prompt.tokens for a in answers], [a.tokens for a in answers])
+
+
+def _second_opinion(shop: Workshop) -> Metric | None:
+    verifier = shop.world.second_opinion if shop.world is not None else None
+    return None if verifier is None else _of_answers(verifier)
+
+
 def _metric(shop: Workshop, bench: Callable[[], Bench], start: Policy) -> Metric:
-    world = shop.world
-    if world is not None:
-        return lambda answers: world.verify(
-            [a.prompt.tokens for a in answers], [a.tokens for a in answers]
-        )
+    if shop.world is not None:
+        return _of_answers(shop.world.verify)
     opponents: dict[str, float] = {}
 
     def wins(answers: Sequence[Completion]) -> list[float]:

@@ -176,7 +176,7 @@ def _model(run: _Run, wanted: _Wanted, path: Path) -> None:
     """A policy or a reward model, with its card where a job of the run made it."""
     job = run.plan.jobs.get(wanted.job)
     if job is not None and job.stage.makes == "reward model":
-        run.shop.reward_model(wanted.job).save(path)
+        run.shop.reward_model(wanted.job, wanted.seed).merged().save(path)
     else:
         _plain(run, wanted).save_pretrained(path)
     run.shop.save_tokenizer(path)
@@ -194,7 +194,7 @@ def _plain(run: _Run, wanted: _Wanted) -> PreTrainedModel:
         keeping = Keeping(run.folder / "checkpoints" / wanted.job, count)
         snapshot = keeping.snapshot(round(wanted.fraction * count))
         checkpoint.load_weights(policy.model, snapshot)
-    model = policy.model
+    model = policy.merged()
     # As it was measured: pure sampling, ended by the run's one end-of-sequence token. What a base
     # model's own settings add (penalties, top-k) was never part of it.
     pad = model.config.get_text_config().pad_token_id
@@ -222,7 +222,7 @@ def _best_of_n(run: _Run, wanted: _Wanted, path: Path) -> None:
     if labeller in run.plan.jobs:
         _model(run, _Wanted(labeller, wanted.seed), path / REWARD_MODEL)
     else:
-        run.shop.reward_model(labeller).save(path / REWARD_MODEL)
+        run.shop.reward_model(labeller, wanted.seed).merged().save(path / REWARD_MODEL)
         run.shop.save_tokenizer(path / REWARD_MODEL)
     loading = BEST_OF_N.format(temperature=run.config.temperature, n=cell.value)
     _write_card(run.cards.of_best_of_n(cell, run.results, loading), path)

@@ -16,7 +16,6 @@ from typing import TypeVar
 from allroads import files
 from allroads.data.dataset import Dataset
 from allroads.data.tokenise import load_tokeniser
-from allroads.data.worlds import make_world
 from allroads.errors import ConfigError, RunFolderError, nearest
 from allroads.judges.answers import Answers
 from allroads.judges.client import Chat, endpoint, key_from
@@ -28,6 +27,7 @@ from allroads.lab.folder import read_manifest, version_of
 from allroads.lab.reader import Moment, Reader
 from allroads.lab.results import check_finished, selected
 from allroads.lab.runner import locked
+from allroads.lab.workshop import WORLD_CACHE
 from allroads.records import Agreement, JudgedRoad, Judgement, Results
 from allroads.seeding import child
 
@@ -173,8 +173,8 @@ def _docket(folder: Path, asked: Judging, chosen: dict[str, Moment], start: str)
 def _people(folder: Path, count: int) -> tuple[list[Duel], list[str]]:
     """Held-out pairs as text, the chosen answer as `a`; with the prompt of each."""
     _, config, settings, plan = reopen(folder)
-    if config.world is not None:
-        world = make_world(config.world, **config.world_options)
+    world = config.make_world(cache=folder / WORLD_CACHE)
+    if world is not None:
         job = next(j for j in plan.jobs.values() if j.kind == "pairs")
         decode, path = world.decode, folder / "data" / f"{job.id}.json"
     else:

@@ -7,7 +7,7 @@ import math
 from allroads.data.audit import SourceCount, audit_of
 from allroads.data.dataset import Dataset
 from allroads.data.split import SPLITS
-from allroads.data.worlds import Routes
+from allroads.data.worlds import World
 from allroads.models.policy import Policy
 from allroads.records import Record
 from allroads.rollouts.sampler import sample
@@ -25,18 +25,25 @@ class WorldSizes(Record):
     test_pairs: int = 1200
 
 
-def demonstrations_only(world: Routes, sizes: WorldSizes, *, seed: int) -> Dataset:
+def demonstrations_only(world: World, sizes: WorldSizes, *, seed: int) -> Dataset:
     """The dataset of one seed before any policy exists: demonstrations and prompts, no pairs."""
     return _dataset(world, world.demonstrations(sizes.demonstrations, seed=seed), {}, [])
 
 
 def with_pairs(
-    world: Routes, before: Dataset, policy: Policy, sizes: WorldSizes, *, seed: int
+    world: World,
+    before: Dataset,
+    policy: Policy,
+    sizes: WorldSizes,
+    *,
+    seed: int,
+    batch_size: int = 1024,
 ) -> Dataset:
     """Add preference pairs: two samples of `policy`, labelled by Bradley-Terry on the truth.
 
     Chosen beats rejected with probability sigma(label_temperature * difference of true rewards).
-    Pairs whose two samples are the same tokens are dropped and counted.
+    Pairs whose two samples are the same tokens are dropped and counted. `batch_size` completions
+    are decoded together.
     """
     counts: dict[Split, int] = {
         "train": sizes.pairs,
@@ -46,7 +53,7 @@ def with_pairs(
     pairs: dict[Split, tuple[Pair, ...]] = {}
     sources = []
     for split, count in counts.items():
-        pairs[split] = _pairs(world, policy, split, count, seed)
+        pairs[split] = _pairs(world, policy, split, count, seed, batch_size)
         sources.append(
             SourceCount(
                 source=f"{world.name}, samples of the SFT policy on {split} prompts",
@@ -58,10 +65,10 @@ def with_pairs(
                 named=(),
             )
         )
-    return _dataset(world, before.demonstrations, pairs, sources)
+    return _dataset(world, before.demonstrations, pairs, sources, world.notes())
 
 
-def label_entropy(world: Routes, dataset: Dataset, split: Split = "test") -> float:
+def label_entropy(world: World, dataset: Dataset, split: Split = "test") -> float:
     """Nats per pair that the truth itself needs for the labels: no scorer can expect less."""
     total = 0.0
     rows = dataset.pairs[split]
@@ -73,7 +80,9 @@ def label_entropy(world: Routes, dataset: Dataset, split: Split = "test") -> flo
     return total / len(rows)
 
 
-def _pairs(world: Routes, policy: Policy, split: Split, count: int, seed: int) -> tuple[Pair, ...]:
+def _pairs(
+    world: World, policy: Policy, split: Split, count: int, seed: int, batch_size: int
+) -> tuple[Pair, ...]:
     prompts = world.prompts(split)
     laps = math.ceil(count / len(prompts))
     # One list of samples a prompt, two for every lap, so that each pair is fresh.
@@ -84,7 +93,7 @@ def _pairs(world: Routes, policy: Policy, split: Split, count: int, seed: int) -
         temperature=1.0,
         max_new_tokens=world.max_new_tokens,
         seed=(address(seed, "world-pairs"), split),
-        batch_size=1024,
+        batch_size=batch_size,
     )
     rng = child(seed, "world-labels", split)
     out: list[Pair] = []
@@ -105,10 +114,11 @@ def _pairs(world: Routes, policy: Policy, split: Split, count: int, seed: int) -
 
 
 def _dataset(
-    world: Routes,
+    world: World,
     demonstrations: tuple,
     pairs: dict[Split, tuple[Pair, ...]],
     sources: list[SourceCount],
+    notes: tuple[str, ...] = (),
 ) -> Dataset:
     every: dict[Split, tuple[Pair, ...]] = {split: pairs.get(split, ()) for split in SPLITS}
     return Dataset(
@@ -121,6 +131,7 @@ def _dataset(
             sources=sources,
             max_length=world.context,
             over_long="drop",
-            eos_id=world.eos_id,
+            eos_id=None if world.fixed_length else world.eos_id,
+            notes=notes,
         ),
     )

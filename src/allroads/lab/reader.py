@@ -40,6 +40,7 @@ class Moment:
     no_eos: NDArray
     metric_train: NDArray | None
     proxy: NDArray | None
+    check: NDArray | None
     selection: float
     answers: list[list[dict[str, Any]]]
     """By seed: one answer to each test prompt."""
@@ -279,6 +280,7 @@ def _moment(
         no_eos=table("no_eos"),
         metric_train=per_seed("metric_train"),
         proxy=per_seed("proxy"),
+        check=table("check") if all("check" in row for row in rows) else None,
         selection=float(np.mean(gains)),
         answers=[row["answers"] for row in rows],
     )

@@ -34,7 +34,8 @@ def collect(
     origins = {road: m.cell.labeller for road, m in chosen.items()}
     grade = reader.grade()
     refusals = _refusals(config, grade)
-    metric = _TRUTH if config.world else _WIN_RATE
+    world = config.make_world()
+    metric = world.metric if world else _WIN_RATE
     comparisons = compare_all(
         {road: m.metric for road, m in chosen.items()},
         origins,
@@ -52,7 +53,7 @@ def collect(
         model=settings.model_label,
         device=manifest["device"],
         seeds=config.seeds,
-        what_seeds_vary=_SEEDS_OF_WORLD if config.world else _SEEDS_OF_FILE,
+        what_seeds_vary=world.what_seeds_vary if world else _SEEDS_OF_FILE,
         metric=metric,
         kl_estimator=(
             "k1: mean over sampled completions of log(policy / start policy), nats per completion; "
@@ -70,13 +71,17 @@ def collect(
         ),
         comparisons=comparisons,
         failures=failures,
-        points=tuple(_points(moments, chosen)),
+        points=tuple(_points(moments, chosen, settings)),
         reward_models=tuple(reader.reward_models(grade)),
         samples=tuple(reader.samples(chosen)),
         audit=reader.audit().rows(),
         ledger=tuple(reader.ledger(chosen, grade)),
         stages=tuple(_stage_rows(config, settings)),
-        notes=(*settings.model_notes, *reader.notes()),
+        notes=(
+            *settings.model_notes,
+            *reader.notes(),
+            *_exploitation(chosen, start, settings.margin),
+        ),
         label_noise_nll=reader.label_nll(),
         judge=judgement.read(folder, chosen, start),
     )
@@ -101,23 +106,14 @@ def selected(moments: dict[str, list[Moment]]) -> dict[str, Moment]:
     return {road: max(rows, key=lambda m: m.selection) for road, rows in moments.items()}
 
 
-_TRUTH = Metric(
-    name="true reward",
-    unit="reward, 0 to 1",
-    meaning="half the share of hops that follow a road plus half for ending in the goal, by the "
-    "world's own verifier; no road saw these prompts",
-    source="truth",
-)
+_SHARED_GAIN = 0.5
+"""Share of a gain in truth that the second opinion has to see."""
 _WIN_RATE = Metric(
     name="win rate against the start policy",
     unit="share of prompts",
     meaning="how often the grader prefers the answer to one of the start policy's own for the same "
     "prompt (a tie counts half); 0.5 is no gain",
     source="grader",
-)
-_SEEDS_OF_WORLD = (
-    "each seed redraws everything but the map and the prompts: first weights, demonstrations, "
-    "preference pairs and their labels, order of the data, samples"
 )
 _SEEDS_OF_FILE = (
     "each seed redraws the reward model's head, the order of the data and all samples; data, "
@@ -145,7 +141,9 @@ def _refusals(config: CompareConfig, grade: dict[str, Any] | None) -> list[str]:
     return out
 
 
-def _points(moments: dict[str, list[Moment]], chosen: dict[str, Moment]) -> list[Point]:
+def _points(
+    moments: dict[str, list[Moment]], chosen: dict[str, Moment], settings: Settings
+) -> list[Point]:
     out = []
     for road, rows in moments.items():
         oracle = max(rows, key=lambda m: float(m.metric.mean()))
@@ -164,12 +162,32 @@ def _points(moments: dict[str, list[Moment]], chosen: dict[str, Moment]) -> list
                     if m.metric_train is None
                     else to_mean(stats.seed_mean(m.metric_train)),
                     proxy=None if m.proxy is None else to_mean(stats.seed_mean(m.proxy)),
+                    check=None if m.check is None else to_mean(stats.two_way_mean(m.check)),
                     selection=m.selection,
                     length=_not_negative(stats.two_way_mean(m.length)),
-                    no_eos=_not_negative(stats.two_way_mean(m.no_eos)),
+                    no_eos=None
+                    if settings.fixed_length
+                    else _not_negative(stats.two_way_mean(m.no_eos)),
                     selected=m is chosen[road],
                     oracle=m is oracle,
                 )
+            )
+    return out
+
+
+def _exploitation(chosen: dict[str, Moment], start: str, margin: float) -> list[str]:
+    """A sentence for every road whose gain in truth the second opinion does not share."""
+    first, out = chosen[start], []
+    for road, m in chosen.items():
+        if m.check is None or first.check is None:
+            continue
+        truth = float(m.metric.mean() - first.metric.mean())
+        check = float(m.check.mean() - first.check.mean())
+        if truth > margin and check < _SHARED_GAIN * truth:
+            out.append(
+                f"{road}: the truth rises by {truth:.2f} over {start}, the second opinion by "
+                f"{check:+.2f}, less than half as much: the road has found what one classifier "
+                "likes rather than what both call good"
             )
     return out
 

@@ -13,6 +13,8 @@ class Settings(Record):
     max_length: int
     """Tokens of prompt and completion together."""
     max_new_tokens: int
+    fixed_length: bool = False
+    """Whether a completion of `max_new_tokens` is whole rather than cut."""
     eos_id: int
     vocabulary: int
     parameters: int

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from allroads import files
 from allroads.data.dataset import Dataset
 from allroads.data.tokenise import Tokeniser, load_tokeniser
-from allroads.data.worlds import Routes, make_world
+from allroads.data.worlds import World
 from allroads.errors import ModelError
 from allroads.evaluation.grader import Grader, fit_grader
 from allroads.judges import CallableLabeller, GlobalLabeller, Labeller, LocalLabeller
@@ -30,6 +30,8 @@ from allroads.models.policy import Policy, load_policy
 from allroads.models.reward_model import Reading, RewardModel, load_reward_model, reward_model_on
 from allroads.roads.stage import BASE, VERIFIER
 
+WORLD_CACHE = "world"
+"""Where in a run folder a world keeps what is slow to make."""
 _KEPT = 4
 """Policies kept in memory between jobs."""
 
@@ -52,11 +54,9 @@ class Workshop:
         self._policies: OrderedDict[tuple[str, int], Policy] = OrderedDict()
 
     @cached_property
-    def world(self) -> Routes | None:
+    def world(self) -> World | None:
         """The built-in world, if the run has one."""
-        if self.config.world is None:
-            return None
-        return make_world(self.config.world, **self.config.world_options)
+        return self.config.make_world(cache=self.folder / WORLD_CACHE)
 
     @cached_property
     def tokeniser(self) -> Tokeniser:
@@ -120,7 +120,7 @@ class Workshop:
         return policy
 
     def _load(self, name: str, seed: int) -> Policy:
-        if name == BASE and self.world is not None:
+        if name == BASE and self.world is not None and not self.world.needs_model:
             policy = small_transformer(
                 vocabulary=len(self.world.vocabulary),
                 context=self.world.context,

@@ -179,10 +179,16 @@ def _widen(model: nn.Module) -> None:
 
 def _strip(module: nn.Module, *, merge: bool) -> None:
     from peft.tuners.lora import LoraLayer
+    from peft.utils import ModulesToSaveWrapper
 
     for name, layer in list(module.named_modules()):
         if isinstance(layer, LoraLayer):
             if merge:
                 cast(Any, layer).merge(safe_merge=True)
-            parent, _, leaf = name.rpartition(".")
-            setattr(module.get_submodule(parent), leaf, layer.get_base_layer())
+            plain = layer.get_base_layer()
+        elif isinstance(layer, ModulesToSaveWrapper) and merge:
+            plain = layer.modules_to_save[_NAME]
+        else:
+            continue
+        parent, _, leaf = name.rpartition(".")
+        setattr(module.get_submodule(parent), leaf, plain)

@@ -69,6 +69,12 @@ class RewardModel:
             return score_BT.sum(dim=1) / lengths - self.offset
         return score_BT.gather(1, lengths[:, None] - 1)[:, 0] - self.offset
 
+    def merged(self) -> RewardModel:
+        """The same scores without an adapter: it, if there is one, is added into the weights."""
+        if not lora.has_adapter(self.model):
+            return self
+        return RewardModel(lora.merged(self.model), self.reading, self.offset)
+
     def save(self, folder: Path) -> None:
         """Write a checkpoint that `AutoModelForSequenceClassification.from_pretrained` loads.
 

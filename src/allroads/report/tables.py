@@ -86,6 +86,7 @@ def of_roads(results: Results) -> Table:
     """One row per road, at the setting that was selected for it."""
     usual, base = usual_size(results), reading.baseline(results)
     single = len(results.seeds) <= 1
+    second = ("Second opinion",) if results.metric.check else ()
     rows = []
     for road in reading.roads(results):
         point = reading.chosen(results, road)
@@ -94,7 +95,10 @@ def of_roads(results: Results) -> Table:
         name = Cell(text=road, sub=_filled("labelled from outside the data" if outside else ""))
         if road == base:
             name = Cell(text=road, sub=("the baseline",))
-        rows.append((name, *_road_cells(point, usual), difference(versus, usual)))
+        cells = list(_road_cells(point, usual))
+        if second:
+            cells.insert(2, measured(point.check if point else None, usual))
+        rows.append((name, *cells, difference(versus, usual)))
         rows[-1] += (Cell(text="baseline") if road == base else conclusion(versus),)
     return Table(
         caption=f"{usual} behind each number unless the cell says otherwise; "
@@ -103,6 +107,7 @@ def of_roads(results: Results) -> Table:
             "Road",
             "Setting",
             f"{results.metric.name}, held-out",
+            *second,
             "On training prompts",
             "KL from start, nats",
             "Length, tokens",
@@ -111,7 +116,7 @@ def of_roads(results: Results) -> Table:
             "Conclusion",
         ),
         rows=tuple(rows),
-        words=(1, 8),
+        words=(1, 8 + len(second)),
     )
 
 

@@ -69,6 +69,7 @@ class Supplies:
         max_new_tokens: length limit of sampled completions.
         token_budget: padded tokens per forward pass.
         sample_batch: completions decoded together.
+        fixed_length: whether the task ends at `max_new_tokens`.
         reference_cache: file for the reference's log-probabilities of the offline units, which
             stages with the same reference and data (another beta, say) share; None: not kept.
     """
@@ -83,6 +84,7 @@ class Supplies:
     max_new_tokens: int
     token_budget: int
     sample_batch: int
+    fixed_length: bool = False
     reference_cache: Path | None = None
 
 
@@ -154,6 +156,7 @@ def _sampled(stage: Stage, supplies: Supplies, writer: Policy, index: int, cost:
         max_new_tokens=supplies.max_new_tokens,
         seed=(address(supplies.seed, supplies.address, "samples", index), "round"),
         batch_size=supplies.sample_batch,
+        fixed_length=supplies.fixed_length,
     )
     flat = [one for group in groups for one in group]
     cost.tokens_sampled += sum(len(one.tokens) for one in flat)

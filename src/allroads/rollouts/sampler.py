@@ -7,6 +7,7 @@ batch size and the order of the prompts change no sample (up to rounding of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ def sample(
     max_new_tokens: int,
     seed: tuple[int, str],
     batch_size: int = 256,
+    fixed_length: bool = False,
     tick: Callable[[], None] | None = None,
 ) -> list[list[Completion]]:
     """Draw completions.
@@ -44,6 +46,8 @@ def sample(
         max_new_tokens: length limit, end-of-sequence included.
         seed: root seed and address of this draw.
         batch_size: completions decoded together.
+        fixed_length: whether the task ends at `max_new_tokens`, so that a completion of that length
+            is finished; otherwise it was cut.
         tick: called after each batch.
 
     Returns:
@@ -61,10 +65,14 @@ def sample(
             _batch(policy, batch, per_prompt, temperature, max_new_tokens, seed),
             strict=True,
         ):
-            out[i] = group
+            out[i] = [_whole(one, max_new_tokens) for one in group] if fixed_length else group
         if tick is not None:
             tick()
     return out
+
+
+def _whole(one: Completion, length: int) -> Completion:
+    return replace(one, finished=one.finished or len(one.tokens) == length)
 
 
 def _uniforms(

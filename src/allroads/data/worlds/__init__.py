@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+from typing import Any
+
 from allroads.data.worlds.routes import Routes
+from allroads.data.worlds.sentiment import Sentiment
+from allroads.data.worlds.world import World
 from allroads.errors import ConfigError, nearest
 
-WORLDS = {"routes": Routes}
+WORLDS: dict[str, type[Routes] | type[Sentiment]] = {"routes": Routes, "sentiment": Sentiment}
 
 
-def make_world(name: str, **options: float | int) -> Routes:
-    """A world by name; `options` are its dials.
+def make_world(
+    name: str, *, model: str | None = None, cache: Path | None = None, **options: float | int | str
+) -> World:
+    """A world by name.
+
+    Args:
+        name: a key of `WORLDS`.
+        model: folder of the base model, for a world that needs one.
+        cache: folder in which such a world may keep what is slow to make.
+        **options: its dials.
 
     Raises:
         ConfigError: for an unknown world, with the nearest valid name.
     """
     if name not in WORLDS:
         raise ConfigError(f"world {name!r} is unknown: {nearest(name, WORLDS)}")
-    return WORLDS[name](**options)  # type: ignore[arg-type]
+    given: dict[str, Any] = dict(options)
+    if WORLDS[name].needs_model:
+        given |= {"model": model, "cache": cache}
+    return WORLDS[name](**given)
 
 
-__all__ = ["WORLDS", "Routes", "make_world"]
+def dials(name: str) -> list[str]:
+    """The options of a world."""
+    fields = dataclasses.fields(WORLDS[name])
+    return [dial.name for dial in fields if dial.init and dial.name not in ("model", "cache")]
+
+
+__all__ = ["WORLDS", "Routes", "Sentiment", "World", "dials", "make_world"]

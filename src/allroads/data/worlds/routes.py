@@ -10,10 +10,12 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from allroads.errors import ConfigError
+from allroads.records import Metric
 from allroads.seeding import child
 from allroads.types import Demonstration, Prompt, Split, Tokens
 
@@ -54,8 +56,34 @@ class Routes:
                 f"routes: towns must be 4 to {len(_FIRST) * len(_SECOND)}, got {self.towns}"
             )
 
+    needs_model: ClassVar[bool] = False
+    fixed_length = False
+    second_opinion = None
     eos_id = 0
     """Town t is token t + 1."""
+    metric = Metric(
+        name="true reward",
+        unit="reward, 0 to 1",
+        meaning="half the share of hops that follow a road plus half for ending in the goal, by "
+        "the world's own verifier; no road saw these prompts",
+        source="truth",
+    )
+    what_seeds_vary = (
+        "each seed redraws everything but the map and the prompts: first weights, demonstrations, "
+        "preference pairs and their labels, order of the data, samples"
+    )
+
+    @property
+    def identity(self) -> object:
+        """All dials."""
+        return repr(self)
+
+    def prepare(self) -> None:
+        """Nothing here is slow."""
+
+    def notes(self) -> tuple[str, ...]:
+        """None."""
+        return ()
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

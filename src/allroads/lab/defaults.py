@@ -1,0 +1,96 @@
+"""What a comparison does where the user says nothing: one value for files and for each world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from allroads.roads.atlas import Recipe
+from allroads.roads.stage import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """The fields of `CompareConfig` and `Settings` that depend on what is compared.
+
+    Attributes:
+        settings: fields of `CompareConfig`; those of `sizes` one by one.
+        recipe: schedules; None where they follow from the model's width.
+        sample_batch: completions decoded together.
+        margin: a difference of the metric below this counts as none.
+    """
+
+    settings: dict[str, Any]
+    sizes: dict[str, int] = field(default_factory=dict)
+    recipe: Recipe | None = None
+    sample_batch: int
+    margin: float
+
+    def fill(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """`fields` with everything that is absent, or 0, filled."""
+        out = {**fields, **{k: v for k, v in self.settings.items() if not fields.get(k)}}
+        if self.sizes and isinstance(sizes := fields.get("sizes", {}), dict):
+            out["sizes"] = {**self.sizes, **sizes}
+        return out
+
+
+FILES = Defaults(
+    settings={
+        "betas": (0.05, 0.2),
+        "snapshots": 2,
+        "eval_prompts": 96,
+        "ns": (2, 4),
+        "pool": 12,
+        "token_budget": 1024,
+    },
+    # Enough to fill a core, small enough for a key-value cache of a model of a few hundred million
+    # weights.
+    sample_batch=64,
+    margin=0.03,
+)
+
+ROUTES = Defaults(
+    settings={
+        "betas": (0.2, 0.7, 2.0),
+        "snapshots": 4,
+        "eval_prompts": 400,
+        "ns": (2, 4, 8),
+        "pool": 32,
+        "token_budget": 4096,
+    },
+    recipe=Recipe(
+        sft=Schedule(epochs=6, learning_rate=3e-3),
+        reward=Schedule(epochs=4, learning_rate=2e-3),
+        policy=Schedule(epochs=2, learning_rate=1e-3),
+        online=Schedule(rounds=60, learning_rate=1e-3),
+        reading="head-sum",
+    ),
+    sample_batch=1024,
+    margin=0.02,
+)
+"""For the built-in transformer."""
+
+SENTIMENT = Defaults(
+    settings={
+        "betas": (0.05, 0.2, 1.0),
+        "snapshots": 2,
+        "eval_prompts": 200,
+        "ns": (2, 4, 8),
+        "pool": 16,
+        "token_budget": 4096,
+    },
+    sizes={"demonstrations": 2000, "pairs": 1500, "selection_pairs": 700, "test_pairs": 500},
+    recipe=Recipe(
+        sft=Schedule(epochs=1, learning_rate=1e-4, batch_size=32),
+        reward=Schedule(epochs=2, learning_rate=2e-4, batch_size=32),
+        policy=Schedule(epochs=1, learning_rate=1e-4, batch_size=32),
+        online=Schedule(rounds=40, learning_rate=1e-4, batch_size=16),
+        reading="head-last",
+    ),
+    sample_batch=256,
+    margin=0.1,
+)
+"""For a pretrained model of a few million weights, whose width is some hundreds."""
+
+DEFAULTS = {"routes": ROUTES, "sentiment": SENTIMENT}
+"""By world."""

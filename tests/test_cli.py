@@ -465,3 +465,34 @@ def test_data_audit(run: Run, tmp_path: Path, model: Path, data: Path):
     answer = run("data", "audit", data, "--model", tmp_path)
     assert answer.code == 2
     assert "no tokenizer can be loaded" in answer.error
+
+
+def test_export_writes_a_folder_or_says_why_not(run: Run, settings: Path, tmp_path: Path):
+    folder, out = tmp_path / "run", tmp_path / "out"
+    trained = run("train", "dpo", "--beta", "0.5", "--config", settings, "--out", folder)
+    assert trained.code == 0
+    answer = run("export", folder, "dpo", "--out", out)
+    assert (answer.code, answer.out, answer.err) == (0, f"Exported: {out.resolve()}\n", "")
+    assert {"README.md", "model.safetensors", "generation_config.json"} <= {
+        path.name for path in out.iterdir()
+    }
+    again = run("export", folder, "dpo", "--out", out)
+    assert again.code == 2
+    assert again.error == f"--out {out}: expected a new or an empty folder; it holds files"
+    nowhere = run("export", tmp_path / "absent", "dpo", "--out", tmp_path / "other")
+    assert nowhere.code == 2
+    assert nowhere.error.endswith("is no run folder: it has no manifest.json")
+
+
+def test_a_tracker_without_its_package_is_said_before_anything_is_trained(
+    run: Run, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    ask = ["compare", "--config", settings, "--out", tmp_path / "run", "--track"]
+    answer = run(*ask, "wandb")
+    assert answer.code == 2
+    assert answer.error == ("--track wandb needs the package wandb: pip install 'allroads[track]'")
+    assert not (tmp_path / "run").exists()
+    unknown = run(*ask, "tensorbord")
+    assert unknown.code == 2
+    assert "track.0: Input should be 'wandb', 'tensorboard' or 'trackio'" in unknown.error

@@ -52,6 +52,10 @@ Policies = Annotated[
     list[str] | None, typer.Option("--policy", help="NAME=DIR: a trained model joins.")
 ]
 RewardModel = Annotated[str | None, typer.Option(help="Folder of a trained reward model to use.")]
+Grader = Annotated[
+    str | None,
+    typer.Option(help="Who grades answers: auto, minilm, tf-idf, or the folder of an encoder."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 
 
@@ -89,6 +93,7 @@ def compare(
     processes: Processes = None,
     policy: Policies = None,
     reward_model: RewardModel = None,
+    grader: Grader = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train roads on the same footing and report which one pays."""

@@ -14,6 +14,7 @@ from allroads.data.dataset import Dataset, build
 from allroads.data.tokenise import load_tokeniser
 from allroads.data.worlds import Routes, make_world
 from allroads.errors import DataError, ModelError
+from allroads.evaluation import graders
 from allroads.lab.config import WORLD_RECIPE, CompareConfig, build_config, recipe_for
 from allroads.lab.folder import read_manifest, write_manifest, write_summaries
 from allroads.lab.jobs import Plan, fingerprint, plan
@@ -127,6 +128,7 @@ def _prepare_files(config: CompareConfig) -> Prepared:
             f"--max-new-tokens {wanted}: the longest prompt leaves room for {room}; give less, or "
             "lower --max-length"
         )
+    grader, content = _grader(config, policy)
     width = policy.model.config.get_text_config().hidden_size
     settings = Settings(
         recipe=config.recipe or recipe_for(width),
@@ -141,6 +143,8 @@ def _prepare_files(config: CompareConfig) -> Prepared:
         model_fingerprint=_hash_folder(Path(config.model)),
         data_label=Path(config.data).name,
         model_label=f"{Path(config.model).name} ({policy.parameters_count:,} weights)",
+        grader=grader,
+        grader_fingerprint=content,
     )
     return Prepared(config, settings, _plan(config, settings), dataset, policy)
 
@@ -157,7 +161,27 @@ def _plan(config: CompareConfig, settings: Settings) -> Plan:
             config.token_budget,
         ]
     )
-    return plan(config, settings.recipe, identity, _given(config))
+    return plan(
+        config, settings.recipe, identity, _given(config), grader=settings.grader_fingerprint
+    )
+
+
+def _grader(config: CompareConfig, policy: Policy) -> tuple[str, str]:
+    """The resolved grader and the fingerprint of its weights, opened once before any training.
+
+    Raises:
+        ModelError: when it cannot be opened, or is the policy itself.
+    """
+    name = graders.resolve(config.grader)
+    folder = graders.encoder_folder(name)
+    if folder is None:
+        return name, name
+    if graders.shares_weights(graders.load_encoder(folder), policy.model):
+        raise ModelError(
+            f"--grader {config.grader}: it has weights of the policy {config.model}; what grades a "
+            "policy must have another backbone: give another folder, or leave --grader out"
+        )
+    return name, _hash_folder(folder)
 
 
 def _given(config: CompareConfig) -> dict[str, str]:

@@ -69,6 +69,9 @@ class CompareConfig(Choice):
     """Already trained models that join the comparison: name -> folder."""
     reward_model: str | None = None
     """A trained reward model that takes the place of the stage 'reward-model'."""
+    grader: str = Field(default="auto", min_length=1)
+    """Who grades answers where no truth is known: `tf-idf`, `minilm`, the folder of an encoder that
+    is not the policy's, or `auto`: MiniLM if its package is there, else tf-idf."""
 
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     betas: tuple[float, ...] = ()
@@ -156,6 +159,8 @@ class CompareConfig(Choice):
                 f"--n: each must lie between 1 and the pool of {self.pool} samples, got "
                 f"{list(self.ns)}"
             )
+        if self.world is not None and self.grader != "auto":
+            raise ConfigError(f"--grader {self.grader}: a world knows the truth; leave it out")
         if self.world in WORLDS:
             dials = [dial.name for dial in dataclasses.fields(WORLDS[self.world]) if dial.init]
             for name in self.world_options:

@@ -24,3 +24,6 @@ class Settings(Record):
     model_fingerprint: str
     data_label: str
     model_label: str
+    grader: str = ""
+    """The resolved grader: minilm, tf-idf or a folder; empty where the truth is known."""
+    grader_fingerprint: str = ""

@@ -17,7 +17,7 @@ from allroads.data.dataset import Dataset
 from allroads.data.tokenise import Tokeniser, load_tokeniser
 from allroads.data.worlds import Routes, make_world
 from allroads.errors import ConfigError, ModelError
-from allroads.evaluation.grader import Grader, fit_grader
+from allroads.evaluation.graders import Grader, TextPairs, fit_grader
 from allroads.judges import CallableLabeller, GlobalLabeller, Labeller, LocalLabeller
 from allroads.lab.config import CompareConfig
 from allroads.lab.jobs import GIVEN
@@ -27,6 +27,7 @@ from allroads.models.builtin import small_transformer
 from allroads.models.policy import Policy, load_policy
 from allroads.models.reward_model import RewardModel, load_reward_model
 from allroads.roads.stage import BASE, VERIFIER
+from allroads.types import Split
 
 _KEPT = 4
 """Policies kept in memory between jobs."""
@@ -110,7 +111,11 @@ class Workshop:
     @cached_property
     def grader(self) -> Grader:
         """The grader of a run on files, fitted on its own split."""
-        return fit_grader(self.file_dataset.pairs["grader"], self.decode)
+        return fit_grader(self.settings.grader, self.text_pairs("grader"))
+
+    def text_pairs(self, split: Split) -> TextPairs:
+        """The file's pairs of one split as a grader reads them."""
+        return TextPairs.of(self.file_dataset.pairs[split], self.decode)
 
     def model_folder(self, job_id: str) -> Path:
         """The final model of a stage."""

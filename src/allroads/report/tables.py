@@ -85,6 +85,7 @@ def usual_size(results: Results) -> str:
 def of_roads(results: Results) -> Table:
     """One row per road, at the setting that was selected for it."""
     usual, base = usual_size(results), reading.baseline(results)
+    controlled = any(point.controlled for point in results.points)
     single = len(results.seeds) <= 1
     rows = []
     for road in reading.roads(results):
@@ -94,7 +95,8 @@ def of_roads(results: Results) -> Table:
         name = Cell(text=road, sub=_filled("labelled from outside the data" if outside else ""))
         if road == base:
             name = Cell(text=road, sub=("the baseline",))
-        rows.append((name, *_road_cells(point, usual), difference(versus, usual)))
+        cells = _road_cells(point, usual, controlled=controlled)
+        rows.append((name, *cells, difference(versus, usual)))
         rows[-1] += (Cell(text="baseline") if road == base else conclusion(versus),)
     return Table(
         caption=f"{usual} behind each number unless the cell says otherwise; "
@@ -103,6 +105,7 @@ def of_roads(results: Results) -> Table:
             "Road",
             "Setting",
             f"{results.metric.name}, held-out",
+            *(("At equal length",) if controlled else ()),
             "On training prompts",
             "KL from start, nats",
             "Length, tokens",
@@ -111,16 +114,17 @@ def of_roads(results: Results) -> Table:
             "Conclusion",
         ),
         rows=tuple(rows),
-        words=(1, 8),
+        words=(1, 9 if controlled else 8),
     )
 
 
-def _road_cells(point: Point | None, usual: str) -> tuple[Cell, ...]:
+def _road_cells(point: Point | None, usual: str, *, controlled: bool) -> tuple[Cell, ...]:
     if point is None:
-        return (Cell(text="none was selected"), *(Cell(text=numbers.NOTHING),) * 5)
+        return (Cell(text="none was selected"), *(Cell(text=numbers.NOTHING),) * (5 + controlled))
     return (
         Cell(text=reading.setting(point)),
         measured(point.reward, usual),
+        *((measured(point.controlled, usual),) if controlled else ()),
         measured(point.reward_train, usual),
         measured(point.kl, usual),
         measured(point.length, usual),

@@ -324,10 +324,11 @@ def _print_results(results: Any) -> None:
             continue
         setting = "" if point.value is None else f" {point.knob} {point.value:g}"
         reward, kl = point.reward, point.kl
+        equal = "" if not point.controlled else f"  at equal length {point.controlled.value:.3f}"
         interval = "" if reward.low is None else f" [{reward.low:.3f}, {reward.high:.3f}]"
         typer.echo(
             f"  {point.road + setting:<36}{reward.value:.3f}{interval:<18}"
-            f"  KL {round(kl.value, 2) + 0.0:.2f} nats  length {point.length.value:.1f}"
+            f"  KL {round(kl.value, 2) + 0.0:.2f} nats  length {point.length.value:.1f}{equal}"
         )
     for failure in results.failures:
         setting = "" if failure.value is None else f" {failure.knob} {failure.value:g}"

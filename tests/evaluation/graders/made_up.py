@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from allroads.evaluation.graders import TextPairs
+from allroads.evaluation.graders import INSTALL, TF_IDF, TextPairs, resolve
 
+needs_minilm = pytest.mark.skipif(
+    resolve("auto") == TF_IDF, reason=f"MiniLM is not installed: {INSTALL}"
+)
 WORDS = [f"word{i}" for i in range(30)]
 
 

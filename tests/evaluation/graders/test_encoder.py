@@ -15,11 +15,8 @@ from allroads.evaluation.graders import MINILM, TF_IDF, TextPairs, choice, load_
 from allroads.evaluation.graders.encoder import MOST_TOKENS, Encoder, fit_encoder, shares_weights
 from allroads.evaluation.graders.protocol import margins
 from allroads.evaluation.scorers import hits
+from tests.evaluation.graders.made_up import needs_minilm
 from tests.words import save_model
-
-needs_minilm = pytest.mark.skipif(
-    choice._packaged() is None, reason=f"MiniLM is not installed: {choice.INSTALL}"
-)
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,10 @@ Track = Annotated[
     str | None, typer.Option(help="wandb, tensorboard, trackio (comma-separated): live curves.")
 ]
 TrackProject = Annotated[str | None, typer.Option(help="The tracker's project.")]
+Grader = Annotated[
+    str | None,
+    typer.Option(help="Who grades answers: auto, minilm, tf-idf, or the folder of an encoder."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 
 
@@ -109,6 +113,7 @@ def compare(
     reward_model: RewardModel = None,
     track: Track = None,
     track_project: TrackProject = None,
+    grader: Grader = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train roads on the same footing and report which one pays."""
@@ -401,10 +406,11 @@ def _print_results(results: Any) -> None:
             continue
         setting = "" if point.value is None else f" {point.knob} {point.value:g}"
         reward, kl = point.reward, point.kl
+        equal = "" if not point.controlled else f"  at equal length {point.controlled.value:.3f}"
         interval = "" if reward.low is None else f" [{reward.low:.3f}, {reward.high:.3f}]"
         typer.echo(
             f"  {point.road + setting:<36}{reward.value:.3f}{interval:<18}"
-            f"  KL {round(kl.value, 2) + 0.0:.2f} nats  length {point.length.value:.1f}"
+            f"  KL {round(kl.value, 2) + 0.0:.2f} nats  length {point.length.value:.1f}{equal}"
         )
     for failure in results.failures:
         setting = "" if failure.value is None else f" {failure.knob} {failure.value:g}"

@@ -61,6 +61,9 @@ class Point(Record):
     """The metric on held-out prompts."""
     reward_train: Mean | None = None
     """The metric on training prompts."""
+    controlled: Mean | None = None
+    """The win rate that would be left at equal length (see `evaluation.length_control`); None where
+    the metric is no win rate, or where length and gain cannot be told apart."""
     proxy: Mean | None = None
     """The score that the road was trained on (its reward model's), in that scorer's units."""
     check: Mean | None = None
@@ -330,6 +333,8 @@ class Results(Record):
     """Settings that could not be trained: shown, never dropped in silence."""
     notes: tuple[str, ...] = ()
     """Anything that was counted along the way: dropped pairs, unfinished samples."""
+    labels_withheld: int | None = None
+    """Labels that fitted the grader and the selection scorer: the roads did not get them."""
     label_noise_nll: float | None = None
     """Worlds only: the NLL of the labels under the true preference probabilities."""
     judge: Judgement | None = None

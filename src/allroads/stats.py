@@ -135,6 +135,91 @@ def seed_mean(values: ArrayLike, *, level: float = 0.95) -> Estimate:
     return _t_estimate(mean, error, float(seeds - 1), level, seeds=seeds, prompts=None)
 
 
+def cluster_mean(
+    values: ArrayLike, clusters: Sequence[Hashable], *, level: float = 0.95
+) -> Estimate:
+    """Mean of cases that come in clusters, with a cluster-robust t interval; one run.
+
+    For right and wrong on held-out pairs: pairs of one prompt share its difficulty and often an
+    answer. Cases weigh equally, and nothing is assumed of how cases of a cluster depend on each
+    other. With N cases, n_g of them in cluster g, h_g = n_g / N and e_g the sum of a cluster's
+    deviations from the mean,
+
+        Var(mean) = sum_g e_g^2 / (1 - h_g) / N^2                                     (CR2).
+
+    Degrees of freedom: Satterthwaite's, under independent cases and under cases that agree within
+    their cluster; the smaller of the two. Equal clusters give G - 1.
+
+    False alarms found by simulation (the interval's lower end lies above the truth; nominal 2.5 %)
+    for signs of +-1, the cases of a cluster independent, mixed, or all alike: at most 3.3 % with
+    35 clusters of 1 to 6 and with 10 of 5; in the worst mix tried, 12 clusters of 1 to 36 that are
+    each all right or all wrong, 7 % (12 % under G - 1 degrees of freedom without the 1 - h_g; 35 %
+    when cases are taken for independent).
+
+    Args:
+        values: (N,).
+        clusters: (N,), the name of each case's cluster.
+        level: nominal coverage.
+
+    Returns:
+        The estimate, with `seeds` 1 and `prompts` the number of clusters. One cluster has no
+        interval; values that are all equal give one of zero width.
+
+    Source: Bell and McCaffrey 2002, Survey Methodology 28, 169; Imbens and Kolesar 2016, Review of
+    Economics and Statistics 98, 701.
+    """
+    cases = _complete("values", values, axes=("case",))
+    sums, sizes = _by_cluster(cases[None], clusters)
+    count = len(sizes)
+    if count == 1 or np.ptp(cases) == 0.0:
+        error = None if count == 1 else 0.0
+        return _t_estimate(float(cases.mean()), error, None, level, seeds=1, prompts=count)
+    total = float(sizes.sum())
+    share = sizes / total
+    deviations = sums[0] - sizes * cases.mean()
+    error = float(np.sqrt(np.sum(deviations**2 / (1 - share)))) / total
+    # deviations / sqrt(1 - share) is linear in the clusters' means: this is the matrix.
+    linear = (np.diag(sizes) - np.outer(sizes, share)) / np.sqrt(1 - share)[:, None]
+    dfs = []
+    for variance in (1 / sizes, np.ones(count)):
+        covariance = (linear * variance) @ linear.T
+        dfs.append(float(np.trace(covariance) ** 2 / np.sum(covariance**2)))
+    return _t_estimate(float(cases.mean()), error, min(dfs), level, seeds=1, prompts=count)
+
+
+def by_cluster(values: ArrayLike, clusters: Sequence[Hashable]) -> Floats:
+    """One value per cluster with the mean of the cases: what makes `two_way_mean` cluster-robust.
+
+    A cluster's value is the grand mean plus its summed deviation from it, over the mean size of a
+    cluster; large clusters so weigh by their cases. Clusters of one case change nothing.
+
+    Args:
+        values: (S, N), all seeds on the same cases.
+        clusters: (N,), the name of each case's cluster.
+
+    Returns:
+        (S, G), clusters in the order in which they first appear; each row has the mean of its
+        row in `values`.
+    """
+    cells = _complete("values", values, axes=("seed", "case"))
+    sums, sizes = _by_cluster(cells, clusters)
+    mean = cells.mean()
+    return mean + (sums - sizes * mean) * len(sizes) / sizes.sum()
+
+
+def _by_cluster(cells: Floats, clusters: Sequence[Hashable]) -> tuple[Floats, Floats]:
+    """(S, G) sums over each cluster's cases and (G,) numbers of cases."""
+    if len(clusters) != cells.shape[1]:
+        raise InputError(
+            f"clusters must name the cluster of each of {cells.shape[1]} values, got "
+            f"{len(clusters)} names"
+        )
+    place = {name: k for k, name in enumerate(dict.fromkeys(clusters))}
+    member = np.zeros((len(clusters), len(place)))
+    member[np.arange(len(clusters)), [place[name] for name in clusters]] = 1.0
+    return cells @ member, member.sum(axis=0)
+
+
 def paired_difference(a: ArrayLike, b: ArrayLike, *, level: float = 0.95) -> PairedDifference:
     """mean(a) - mean(b), paired by seed and prompt: `two_way_mean` of the differences, with its t.
 

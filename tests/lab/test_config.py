@@ -153,6 +153,7 @@ def test_a_key_that_is_like_none_gets_the_whole_list():
         ({"start": "base"}, "--start base: a world's pairs are samples of its SFT policy, so its"),
         ({"start": "sft-chosen"}, "--start sft-chosen: a world's pairs are samples"),
         ({"model": "m"}, "--world brings its own model and demonstrations; leave them out"),
+        ({"grader": "tf-idf"}, "--grader tf-idf: a world knows the truth; leave it out"),
         ({"data": "d"}, "give either --data FILE --model DIR (your own) or --world routes"),
         ({"policies": {"sft": "d"}}, "--policy sft: a road has that name; choose another"),
         ({"temperature": 0}, "temperature: Input should be greater than 0, found 0"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from allroads.records import NO_BETTER_THAN_A_COIN, Mean, Results
-from allroads.report import figures, numbers, render, scorers, write
+from allroads.report import figures, numbers, render, scorers, tables, write
 
 from . import browser, example
 
@@ -179,6 +179,30 @@ def test_what_is_no_number_is_not_printed(pages: dict[str, str], variant: str) -
     labels = " ".join(a.get("aria-label") or "" for _, a in Outline(pages[variant]).elements)
     assert not re.search(r"\b(nan|inf|None|NaN)\b", words + labels)
     assert not re.search(r"\bnan\b", pages[variant], re.IGNORECASE)
+
+
+def test_the_win_rate_at_equal_length_stands_beside_the_win_rate() -> None:
+    truth = tables.of_roads(example.results())
+    assert "At equal length" not in truth.columns
+    full = example.results()
+    points = tuple(
+        p.model_copy(update={"controlled": example.mean(p.reward.value - 0.04, 0.02)})
+        for p in full.points
+    )
+    table = tables.of_roads(full.model_copy(update={"points": points}))
+    at = table.columns.index("At equal length")
+    assert table.columns[at - 1].endswith("held-out")
+    assert table.columns[table.words[-1]] == "Conclusion"
+    for row in table.rows:
+        assert len(row) == len(table.columns)
+        assert row[at].sub
+        assert row[at].text != row[at - 1].text
+
+
+def test_labels_that_no_road_saw_are_named() -> None:
+    page = render(example.results().model_copy(update={"labels_withheld": 623}))
+    assert "623 labels fitted the selection scorer: the roads did not get them." in page
+    assert "the roads did not get them" not in render(example.results())
 
 
 def test_axes_have_names_and_units() -> None:

@@ -15,6 +15,7 @@ from allroads.data.dataset import Dataset, build
 from allroads.data.tokenise import load_tokeniser
 from allroads.data.worlds import World
 from allroads.errors import DataError, ModelError
+from allroads.evaluation import graders
 from allroads.lab.cards import Cards
 from allroads.lab.config import CompareConfig, build_config, recipe_for
 from allroads.lab.defaults import DEFAULTS, FILES
@@ -173,6 +174,7 @@ def _prepare_files(config: CompareConfig) -> Prepared:
             f"--max-new-tokens {wanted}: the longest prompt leaves room for {room}; give less, or "
             "lower --max-length"
         )
+    grader, content = _grader(config, policy)
     settings = Settings(
         recipe=config.recipe or recipe_for(_width(policy), config.lora),
         max_length=max_length,
@@ -188,6 +190,8 @@ def _prepare_files(config: CompareConfig) -> Prepared:
         model_label=_model_label(config, policy),
         model_folder=str(folder.resolve()),
         model_notes=_model_notes(config, folder),
+        grader=grader,
+        grader_fingerprint=content,
     )
     return Prepared(config, settings, _plan(config, settings), dataset, policy)
 
@@ -233,7 +237,27 @@ def _plan(config: CompareConfig, settings: Settings) -> Plan:
             config.gradient_checkpointing,
         ]
     )
-    return plan(config, settings.recipe, identity, _given(config))
+    return plan(
+        config, settings.recipe, identity, _given(config), grader=settings.grader_fingerprint
+    )
+
+
+def _grader(config: CompareConfig, policy: Policy) -> tuple[str, str]:
+    """The resolved grader and the fingerprint of its weights, opened once before any training.
+
+    Raises:
+        ModelError: when it cannot be opened, or is the policy itself.
+    """
+    name = graders.resolve(config.grader)
+    folder = graders.encoder_folder(name)
+    if folder is None:
+        return name, name
+    if graders.shares_weights(graders.load_encoder(folder), policy.model):
+        raise ModelError(
+            f"--grader {config.grader}: it has weights of the policy {config.model}; what grades a "
+            "policy must have another backbone: give another folder, or leave --grader out"
+        )
+    return name, _hash_folder(folder)
 
 
 def _given(config: CompareConfig) -> dict[str, str]:

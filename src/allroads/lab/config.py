@@ -67,6 +67,9 @@ class CompareConfig(Choice):
     """Already trained models that join the comparison: name -> folder."""
     reward_model: str | None = None
     """A trained reward model that takes the place of the stage 'reward-model'."""
+    grader: str = Field(default="auto", min_length=1)
+    """Who grades answers where no truth is known: `tf-idf`, `minilm`, the folder of an encoder that
+    is not the policy's, or `auto`: MiniLM if its package is there, else tf-idf."""
 
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     betas: tuple[float, ...] = ()
@@ -167,6 +170,8 @@ class CompareConfig(Choice):
     def _check_world(self) -> None:
         if self.world is None:
             return
+        if self.grader != "auto":
+            raise ConfigError(f"--grader {self.grader}: a world knows the truth; leave it out")
         if self.world in WORLDS:
             needs_model = WORLDS[self.world].needs_model
             if needs_model and self.model is None:

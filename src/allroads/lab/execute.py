@@ -15,9 +15,10 @@ import torch
 
 from allroads import files
 from allroads.errors import TrainingError
-from allroads.evaluation.grader import pair_margins
+from allroads.evaluation import graders
 from allroads.evaluation.policies import Bench, Metric, measure_best_of_n, measure_policy
 from allroads.evaluation.scorers import margins
+from allroads.evaluation.wins import Wins
 from allroads.judges import GlobalLabeller
 from allroads.lab.jobs import SELECTION, Job, fingerprint
 from allroads.lab.prepare import label_entropy, with_pairs
@@ -242,21 +243,16 @@ def _second_opinion(shop: Workshop) -> Metric | None:
 def _metric(shop: Workshop, bench: Callable[[], Bench], start: Policy) -> Metric:
     if shop.world is not None:
         return _of_answers(shop.world.verify)
-    opponents: dict[str, float] = {}
 
-    def wins(answers: Sequence[Completion]) -> list[float]:
-        """Whether the grader prefers each answer to the start policy's own on that prompt."""
-        missing = {a.prompt.prompt_id: a.prompt for a in answers}
-        wanted = [p for key, p in missing.items() if key not in opponents]
-        if wanted:
-            drawn = bench().answers(start, wanted, "opponent", 1)
-            scores = shop.grader.scores([shop.decode(group[0].tokens) for group in drawn])
-            opponents.update({p.prompt_id: s for p, s in zip(wanted, scores, strict=True)})
-        own = shop.grader.scores([shop.decode(a.tokens) for a in answers])
-        rivals = np.array([opponents[a.prompt.prompt_id] for a in answers])
-        return ((own > rivals) + 0.5 * (own == rivals)).tolist()
+    def draw(prompts: Sequence[Prompt]) -> list[Completion]:
+        return [group[0] for group in bench().answers(start, prompts, "opponent", 1)]
 
-    return wins
+    return Wins(shop.grader, shop.decode, draw)
+
+
+def _opponent_lengths(bench: Bench) -> list[int] | None:
+    """Where answers compete with the start policy's: the length of those, by test prompt."""
+    return bench.metric.opponent_lengths(bench.test) if isinstance(bench.metric, Wins) else None
 
 
 def _evaluate(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
@@ -271,7 +267,8 @@ def _evaluate(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
             checkpoint.load_weights(policy.model, Keeping(folder).snapshot(index))
         record, answers = measure_policy(bench, policy, proxy)
         texts = _texts(shop, bench, answers)
-        snapshots.append({"fraction": index / count, **record, "answers": texts})
+        record |= {"opponent_length": _opponent_lengths(bench), "answers": texts}
+        snapshots.append({"fraction": index / count, **record})
         progress(index, count)
     return {"snapshots": snapshots}
 
@@ -285,7 +282,12 @@ def _best_of_n(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     )
     return {
         "by_n": {
-            str(n): {"fraction": 1.0, **record, "answers": _texts(shop, bench, answers)}
+            str(n): {
+                "fraction": 1.0,
+                **record,
+                "opponent_length": _opponent_lengths(bench),
+                "answers": _texts(shop, bench, answers),
+            }
             for n, (record, answers) in measured.items()
         }
     }
@@ -320,11 +322,19 @@ def _scorer(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
 
 
 def _grader(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
-    pairs = shop.file_dataset.pairs
-    judged = pair_margins(shop.grader, pairs["test"], shop.decode)
+    own, held_out = shop.text_pairs("grader"), shop.text_pairs("test")
+    judges = {
+        "grader": shop.grader,
+        "length": graders.fit_length(own),
+        "tf-idf": graders.fit_tf_idf(own),
+    }
     return {
-        **{name: values.tolist() for name, values in judged.items()},
-        "labels": len(pairs["grader"]),
+        "margins": {
+            name: graders.margins(judge, held_out).tolist() for name, judge in judges.items()
+        },
+        "prompt_ids": held_out.prompt_ids,
+        "labels": len(own),
+        "description": graders.describe(shop.settings.grader),
     }
 
 

@@ -132,7 +132,12 @@ def chosen_roads(config: CompareConfig, recipe: Recipe) -> list[Road]:
 
 
 def plan(
-    config: CompareConfig, recipe: Recipe, identity: str, given: Mapping[str, str] | None = None
+    config: CompareConfig,
+    recipe: Recipe,
+    identity: str,
+    given: Mapping[str, str] | None = None,
+    *,
+    grader: str = "",
 ) -> Plan:
     """All jobs of a comparison.
 
@@ -142,12 +147,13 @@ def plan(
         identity: fingerprint of data, model and shared settings; part of every id.
         given: fingerprints of the folders that the user gave, by folder; part of the ids of the
             jobs that read them.
+        grader: fingerprint of the resolved grader; part of the ids of the jobs that grade.
     """
     out = Plan()
     roads = chosen_roads(config, recipe)
-    maker = _Maker(config, recipe, identity, config.seeds[0], out, given or {})
+    maker = _Maker(config, recipe, identity, config.seeds[0], out, given or {}, grader)
     for seed in config.seeds:
-        maker = _Maker(config, recipe, identity, seed, out, given or {})
+        maker = _Maker(config, recipe, identity, seed, out, given or {}, grader)
         maker.start()
         for road in roads:
             maker.road(road)
@@ -169,9 +175,12 @@ class _Maker:
         seed: int,
         out: Plan,
         given: Mapping[str, str],
+        grader: str,
     ) -> None:
         self._config, self._recipe, self._identity = config, recipe, identity
         self._seed, self._plan, self._given = seed, out, given
+        # A run may be graded again by another grader: its training stays, its grades do not.
+        self._graded_by = {"grader": grader} if grader else {}
         self._pairs: str | None = None
         self._start = BASE
         self._selection = ""
@@ -216,7 +225,7 @@ class _Maker:
 
     def grader(self) -> str:
         """The grader and its baselines on held-out pairs."""
-        return self._job("grader", "grader", (), {})
+        return self._job("grader", "grader", (), {**self._graded_by})
 
     def _setting(self, road: Road, knob: str, value: float | None) -> None:
         links, order = self._links(road.stages)
@@ -384,6 +393,7 @@ class _Maker:
             "start": self._start,
             "prompts": self._config.eval_prompts,
             "samples": self._config.samples_per_prompt,
+            **self._graded_by,
         }
 
     def _job(self, kind: Kind, label: str, needs: tuple[str, ...], spec: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from allroads import files, stats
 from allroads.data.audit import Audit
-from allroads.evaluation import grader as grading
-from allroads.evaluation import scorers
+from allroads.evaluation import graders, scorers
+from allroads.evaluation.graders import Grade
 from allroads.lab.config import CompareConfig
 from allroads.lab.execute import FAILED, result_path
 from allroads.lab.jobs import SELECTION, Cell, Plan
@@ -37,6 +38,8 @@ class Moment:
     metric: NDArray
     kl: NDArray
     length: NDArray
+    opponent_length: NDArray | None
+    """Where answers compete with the start policy's: tokens of those."""
     no_eos: NDArray
     metric_train: NDArray | None
     proxy: NDArray | None
@@ -106,26 +109,19 @@ class Reader:
             for (road, knob, value), cells in groups.items()
         ]
 
-    def grade(self) -> dict[str, Any] | None:
-        """How good the grader is, or None where the truth is known."""
-        if self._plan.grader is None:
-            return None
-        raw = self._result(self._plan.grader)
-        own, length = np.array(raw["grader"]), np.array(raw["length"])
-        over_coin = grading.beats(own, None)
-        over_length = grading.beats(own, length)
-        return {
-            "own": own,
-            "length": length,
-            "labels": raw["labels"],
-            "accuracy": float(scorers.hits(own).mean()),
-            "over coin": over_coin,
-            "over length": over_length,
-            "fit": over_coin[1] > 0 and over_length[1] > 0,
-        }
+    @cached_property
+    def _judged(self) -> dict[str, Any] | None:
+        """What the grader and its baselines said of the held-out pairs, and who they are."""
+        return None if self._plan.grader is None else self._result(self._plan.grader)
 
-    def reward_models(self, grade: dict[str, Any] | None) -> list[RewardModelRow]:
-        """Every scorer on held-out pairs."""
+    def grade(self) -> Grade | None:
+        """How good the grader is, or None where the truth is known."""
+        if self._judged is None:
+            return None
+        return graders.grade(self._judged["margins"], self._judged["prompt_ids"])
+
+    def reward_models(self, grade: Grade | None) -> list[RewardModelRow]:
+        """Every scorer on held-out pairs, then the grader and the baselines that it has to beat."""
         groups: dict[tuple[str, str, float | None], list[str]] = defaultdict(list)
         for name, kind, value, _, job_id in self._plan.scorers:
             groups[name, kind, value].append(job_id)
@@ -133,24 +129,27 @@ class Reader:
         order = ("global", "local", "selection")
         ranked = sorted(groups.items(), key=lambda item: order.index(item[0][1]))
         out = [self._scorer_row(key, jobs) for key, jobs in ranked]
-        if grade is not None:
-            for name, kind, text in (
-                ("own", "grader", "tf-idf logistic regression on pairs that no road saw"),
-                ("length", "baseline", "prefers by length alone"),
-            ):
-                accuracy = stats.proportion(
-                    float(scorers.hits(grade[name]).sum()), len(grade[name])
-                )
-                out.append(
-                    RewardModelRow(
-                        name="grader" if name == "own" else "length",
-                        kind=kind,  # type: ignore[arg-type]
-                        description=text,
-                        accuracy=to_mean(accuracy),
-                        pairs=len(grade[name]),
-                    )
-                )
-        return out
+        if grade is None or self._judged is None:
+            return out
+        descriptions = {
+            "grader": self._judged["description"],
+            "length": "prefers by length alone, fitted on the grader's pairs",
+            "tf-idf": "counts words, fitted on the grader's pairs",
+        }
+        return out + [
+            RewardModelRow(
+                name=name,
+                kind="grader" if name == "grader" else "baseline",
+                description=text,
+                accuracy=to_mean(grade.accuracy[name]),
+                pairs=grade.pairs,
+            )
+            for name, text in descriptions.items()
+        ]
+
+    def withheld(self, ledger: Sequence[LedgerRow]) -> int:
+        """Labels that fitted the selection scorer and the grader, and reached no road."""
+        return sum(row.labels for row in ledger if row.road.startswith("("))
 
     def _scorer_row(
         self, key: tuple[str, str, float | None], jobs: Sequence[str]
@@ -184,9 +183,11 @@ class Reader:
     def _over_pairs(
         self, margins: Sequence[NDArray], function: Callable[[NDArray], NDArray]
     ) -> Mean:
-        """Over seeds and pairs: crossed where all seeds share the pairs (files), else per seed."""
-        if self._config.world is None:
-            return to_mean(stats.two_way_mean(np.stack([function(m) for m in margins])))
+        """Over seeds and prompts: crossed where seeds share the pairs (files), else per seed."""
+        if self._judged is not None:
+            cells = np.stack([function(m) for m in margins])
+            by_prompt = stats.by_cluster(cells, self._judged["prompt_ids"])
+            return to_mean(stats.two_way_mean(by_prompt))
         return to_mean(stats.seed_mean([float(function(m).mean()) for m in margins]))
 
     def samples(self, chosen: dict[str, Moment]) -> list[Sample]:
@@ -220,7 +221,7 @@ class Reader:
         jobs = [j.id for j in self._plan.jobs.values() if j.kind == "pairs"]
         return float(np.mean([self._result(j)["label_nll"] for j in jobs])) if jobs else None
 
-    def ledger(self, chosen: dict[str, Moment], grade: dict[str, Any] | None) -> list[LedgerRow]:
+    def ledger(self, chosen: dict[str, Moment]) -> list[LedgerRow]:
         """What each road cost at its selected setting, per seed, and what the judging took."""
         out = []
         for road, moment in chosen.items():
@@ -234,8 +235,8 @@ class Reader:
             if j.kind == "stage" and j.spec["stage"]["name"] == SELECTION
         ]
         out.append(_ledger_row("(selection scorer, shared)", selection, 0))
-        if grade is not None:
-            out.append(_ledger_row("(grader, shared)", [Cost(labels=grade["labels"])], 0))
+        if self._judged is not None:
+            out.append(_ledger_row("(grader, shared)", [Cost(labels=self._judged["labels"])], 0))
         return out
 
     def _cost(self, job_id: str) -> Cost:
@@ -267,7 +268,7 @@ def _moment(
         return np.array([row[name] for row in rows], dtype=float)
 
     def per_seed(name: str) -> NDArray | None:
-        values = [row[name] for row in rows]
+        values = [row.get(name) for row in rows]
         return None if any(v is None for v in values) else np.array(values, dtype=float)
 
     gains = [row["selection"] - start[cell.seed] for cell, row in zip(cells, rows, strict=True)]
@@ -277,6 +278,7 @@ def _moment(
         metric=table("metric"),
         kl=table("kl"),
         length=table("length"),
+        opponent_length=per_seed("opponent_length"),
         no_eos=table("no_eos"),
         metric_train=per_seed("metric_train"),
         proxy=per_seed("proxy"),

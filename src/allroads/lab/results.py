@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from allroads import stats
 from allroads.errors import RunFolderError
+from allroads.evaluation import graders
+from allroads.evaluation.graders import Grade
+from allroads.evaluation.length_control import length_controlled
 from allroads.lab import judgement
 from allroads.lab.config import CompareConfig
 from allroads.lab.execute import result_path
@@ -32,8 +37,8 @@ def collect(
     start = next(c.road for c in plan.cells)
     baseline = "dpo" if "dpo" in chosen else start
     origins = {road: m.cell.labeller for road, m in chosen.items()}
-    grade = reader.grade()
-    refusals = _refusals(config, grade)
+    grade, ledger = reader.grade(), reader.ledger(chosen)
+    refusals = _refusals(settings, config, grade)
     world = config.make_world()
     metric = world.metric if world else _WIN_RATE
     comparisons = compare_all(
@@ -75,7 +80,8 @@ def collect(
         reward_models=tuple(reader.reward_models(grade)),
         samples=tuple(reader.samples(chosen)),
         audit=reader.audit().rows(),
-        ledger=tuple(reader.ledger(chosen, grade)),
+        ledger=tuple(ledger),
+        labels_withheld=reader.withheld(ledger),
         stages=tuple(_stage_rows(config, settings)),
         notes=(
             *settings.model_notes,
@@ -121,24 +127,48 @@ _SEEDS_OF_FILE = (
 )
 
 
-def _refusals(config: CompareConfig, grade: dict[str, Any] | None) -> list[str]:
-    out = []
-    if grade is not None and not grade["fit"]:
-        out.append(
-            f"the grader is not good enough to judge by: on held-out pairs it is right in "
-            f"{grade['accuracy']:.1%} of the cases, {grade['over coin'][0]:+.1%} "
-            f"[{grade['over coin'][1]:+.1%}, {grade['over coin'][2]:+.1%}] against a coin and "
-            f"{grade['over length'][0]:+.1%} [{grade['over length'][1]:+.1%}, "
-            f"{grade['over length'][2]:+.1%}] against judging by length; both intervals would "
-            "have to lie above zero."
-        )
+def _refusals(settings: Settings, config: CompareConfig, grade: Grade | None) -> list[str]:
+    """Why nothing may be concluded, the shortest reason first; empty when something may."""
+    out, numbers = [], []
+    if grade is not None and not grade.believed:
+        out.append("the grader is not good enough to judge by.")
+        numbers = _grader_numbers(grade)
+        if settings.grader == graders.TF_IDF:
+            numbers.append(
+                "The tf-idf grader is the baseline itself and never gives a verdict: "
+                f"{graders.INSTALL}, or give --grader DIR, the folder of an encoder."
+            )
     if len(config.seeds) < 2:
         out.append("one seed shows no difference between roads from luck; give --seeds 3.")
+    out += numbers
     if out:
         out.append(
             "The numbers below are shown for what they are; no conclusion is drawn from them."
         )
     return out
+
+
+def _grader_numbers(grade: Grade) -> list[str]:
+    """What the grader would have had to do, what it did, and what may help."""
+    shares = ", ".join(
+        f"{name} {e.value:.1%}{_between(e, '.1%')}" for name, e in grade.accuracy.items()
+    )
+    out = [f"Right on {grade.pairs} held-out pairs of {grade.prompts} prompts: {shares}."]
+    if grade.not_beaten:
+        gaps = ", ".join(
+            f"{name} ({grade.over[name].value:+.1%}{_between(grade.over[name], '+.1%')})"
+            for name in grade.not_beaten
+        )
+        out.append(f"It would have to beat each with its whole interval, and does not beat {gaps}.")
+    if grade.prompts < graders.LEAST_PROMPTS:
+        out.append(f"At least {graders.LEAST_PROMPTS} held-out prompts are needed; give more data.")
+    return out
+
+
+def _between(estimate: stats.Estimate, form: str) -> str:
+    if estimate.low is None or estimate.high is None:
+        return ""
+    return f" [{estimate.low:{form}}, {estimate.high:{form}}]"
 
 
 def _points(
@@ -163,6 +193,7 @@ def _points(
                     else to_mean(stats.seed_mean(m.metric_train)),
                     proxy=None if m.proxy is None else to_mean(stats.seed_mean(m.proxy)),
                     check=None if m.check is None else to_mean(stats.two_way_mean(m.check)),
+                    controlled=_controlled(m),
                     selection=m.selection,
                     length=_not_negative(stats.two_way_mean(m.length)),
                     no_eos=None
@@ -190,6 +221,17 @@ def _exploitation(chosen: dict[str, Moment], start: str, margin: float) -> list[
                 "likes rather than what both call good"
             )
     return out
+
+
+def _controlled(moment: Moment) -> Mean | None:
+    """The win rate at equal length; None where there are no wins, or no answer to that question."""
+    if moment.opponent_length is None:
+        return None
+    longer = moment.length - moment.opponent_length
+    rows = [length_controlled(w, d) for w, d in zip(moment.metric, longer, strict=True)]
+    if any(row is None for row in rows):
+        return None
+    return to_mean(stats.two_way_mean(np.stack(rows)))  # type: ignore[arg-type]
 
 
 def _not_negative(estimate: stats.Estimate) -> Mean:

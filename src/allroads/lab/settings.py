@@ -30,3 +30,6 @@ class Settings(Record):
     """The base model as an ordinary checkpoint folder; None for a built-in one."""
     model_notes: tuple[str, ...] = ()
     """What a reader has to know about the base model and how it is trained."""
+    grader: str = ""
+    """The resolved grader: minilm, tf-idf or a folder; empty where the truth is known."""
+    grader_fingerprint: str = ""

@@ -17,7 +17,10 @@ RULE = (
     "'worse' needs a paired two-way (seed, prompt) t test at 5 %, Holm-adjusted over all "
     "comparisons on this page; 'equivalent' needs two one-sided tests at 5 % against a margin of "
     "{margin:g}; anything else is undecided. A setting that cannot be trained with one seed is "
-    "left out with all. One seed gives no verdict. A road labelled from "
+    "left out with all. One seed gives no verdict. Where a grader stands in for the truth, a "
+    "verdict needs a grader that on held-out pairs is right more often than a coin, than length "
+    "and than tf-idf (both fitted on the grader's own pairs), each difference with its whole 95 % "
+    "interval (t, clustered by prompt), on at least 10 prompts. A road labelled from "
     "outside (a verifier, a given reward model) is never counted as evidence that two stages pay."
 )
 

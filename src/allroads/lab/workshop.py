@@ -16,7 +16,7 @@ from allroads.data.dataset import Dataset
 from allroads.data.tokenise import Tokeniser, load_tokeniser
 from allroads.data.worlds import World
 from allroads.errors import ModelError
-from allroads.evaluation.grader import Grader, fit_grader
+from allroads.evaluation.graders import Grader, TextPairs, fit_grader
 from allroads.judges import CallableLabeller, GlobalLabeller, Labeller, LocalLabeller
 from allroads.lab.config import CompareConfig
 from allroads.lab.jobs import GIVEN
@@ -29,6 +29,7 @@ from allroads.models.lora import add_adapter, has_adapter, is_adapter
 from allroads.models.policy import Policy, load_policy
 from allroads.models.reward_model import Reading, RewardModel, load_reward_model, reward_model_on
 from allroads.roads.stage import BASE, VERIFIER
+from allroads.types import Split
 
 WORLD_CACHE = "world"
 """Where in a run folder a world keeps what is slow to make."""
@@ -94,7 +95,11 @@ class Workshop:
     @cached_property
     def grader(self) -> Grader:
         """The grader of a run on files, fitted on its own split."""
-        return fit_grader(self.file_dataset.pairs["grader"], self.decode)
+        return fit_grader(self.settings.grader, self.text_pairs("grader"))
+
+    def text_pairs(self, split: Split) -> TextPairs:
+        """The file's pairs of one split as a grader reads them."""
+        return TextPairs.of(self.file_dataset.pairs[split], self.decode)
 
     def model_folder(self, job_id: str) -> Path:
         """The final model of a stage."""

@@ -85,6 +85,7 @@ def usual_size(results: Results) -> str:
 def of_roads(results: Results) -> Table:
     """One row per road, at the setting that was selected for it."""
     usual, base = usual_size(results), reading.baseline(results)
+    controlled = any(point.controlled for point in results.points)
     single = len(results.seeds) <= 1
     second = ("Second opinion",) if results.metric.check else ()
     rows = []
@@ -95,7 +96,7 @@ def of_roads(results: Results) -> Table:
         name = Cell(text=road, sub=_filled("labelled from outside the data" if outside else ""))
         if road == base:
             name = Cell(text=road, sub=("the baseline",))
-        cells = list(_road_cells(point, usual))
+        cells = list(_road_cells(point, usual, controlled=controlled))
         if second:
             cells.insert(2, measured(point.check if point else None, usual))
         rows.append((name, *cells, difference(versus, usual)))
@@ -108,6 +109,7 @@ def of_roads(results: Results) -> Table:
             "Setting",
             f"{results.metric.name}, held-out",
             *second,
+            *(("At equal length",) if controlled else ()),
             "On training prompts",
             "KL from start, nats",
             "Length, tokens",
@@ -116,16 +118,17 @@ def of_roads(results: Results) -> Table:
             "Conclusion",
         ),
         rows=tuple(rows),
-        words=(1, 8 + len(second)),
+        words=(1, 8 + len(second) + controlled),
     )
 
 
-def _road_cells(point: Point | None, usual: str) -> tuple[Cell, ...]:
+def _road_cells(point: Point | None, usual: str, *, controlled: bool) -> tuple[Cell, ...]:
     if point is None:
-        return (Cell(text="none was selected"), *(Cell(text=numbers.NOTHING),) * 5)
+        return (Cell(text="none was selected"), *(Cell(text=numbers.NOTHING),) * (5 + controlled))
     return (
         Cell(text=reading.setting(point)),
         measured(point.reward, usual),
+        *((measured(point.controlled, usual),) if controlled else ()),
         measured(point.reward_train, usual),
         measured(point.kl, usual),
         measured(point.length, usual),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,12 @@ _SERVER.set_forkserver_preload(["allroads.lab.compare", "allroads.lab.execute", 
 
 def start(chosen: CompareConfig, folder: Path) -> BaseProcess:
     """Start the comparison in another process, which may be killed without a word."""
-    process = _SERVER.Process(target=_compare, args=(chosen, folder))
+    return start_call(_compare, chosen, folder)
+
+
+def start_call(function: Callable[..., None], *args: Any) -> BaseProcess:
+    """Start a module's function in another process, which has imported torch already."""
+    process = _SERVER.Process(target=function, args=args)
     process.start()
     return process
 

@@ -71,13 +71,13 @@ GROWN = {"roads": ["dpo", "best-of-n", "online-dpo", "online-dpo-verifier", "rlo
 
 
 def written(folder: Path) -> dict[str, int]:
-    """Time of the last change of every file that a job wrote."""
+    """Time of the last change of every file that a job wrote; cards follow the figures."""
     rooms = ("checkpoints", "evaluations", "data", "cache")
     return {
         str(path.relative_to(folder)): path.stat().st_mtime_ns
         for room in rooms
         for path in (folder / room).rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != "README.md"
     }
 
 

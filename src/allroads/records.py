@@ -298,6 +298,11 @@ class Judgement(Record):
     roads: tuple[JudgedRoad, ...]
 
     @property
+    def cut(self) -> int:
+        """Pairs of answers of which a text was longer than the judge's limit."""
+        return self.people.duels.cut + sum(road.duels.cut for road in self.roads)
+
+    @property
     def better_than_a_coin(self) -> bool:
         """Whether its agreement with people lies above one half with its whole interval."""
         share = self.people.duels.share

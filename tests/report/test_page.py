@@ -126,6 +126,8 @@ def test_the_judge_stands_beside_the_people(pages: dict[str, str]) -> None:
         "of 48",
     ):
         assert shown in text
+    # Two in each of the three rows of the example.
+    assert "at most 4000 characters of each text (longer ones were cut in 6 pairs)" in text
     results = example.results()
     assert results.judge is not None
     people = results.judge.people

@@ -61,8 +61,8 @@ class Judging:
     max_chars: int = 4000
     """Of each text: a longer prompt loses its beginning, a longer answer its end; counted."""
     temperature: float = 0.0
-    template: Path | None = None
-    """The request's words, with {prompt}, {first} and {second}."""
+    template: str | Path | None = None
+    """A file with the request's words, with {prompt}, {first} and {second} in it."""
 
     def __post_init__(self) -> None:
         """Check what does not need the run.
@@ -123,7 +123,7 @@ def judge(folder: Path, asked: Judging, listener: Listener) -> Results:
         chat=chat,
         model=asked.model,
         answers=Answers(folder / "cache" / "judge"),
-        template=load_template(asked.template),
+        template=load_template(Path(asked.template) if asked.template else None),
         temperature=asked.temperature,
         max_tokens=asked.max_tokens,
         max_chars=asked.max_chars,

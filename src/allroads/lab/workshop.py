@@ -107,7 +107,8 @@ class Workshop:
 
     def policy(self, name: str, seed: int) -> Policy:
         """A frozen policy: 'base', a stage's job id, or 'given:FOLDER'. Do not train it."""
-        key = (name, seed if name == BASE and self.world else -1)
+        drawn = name == BASE and self.world is not None and not self.world.needs_model
+        key = (name, seed if drawn else -1)
         if key not in self._policies:
             self._policies[key] = self._load(name, seed)
             if len(self._policies) > _KEPT:

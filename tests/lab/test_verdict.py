@@ -189,3 +189,11 @@ def test_a_mean_keeps_how_many_it_is_of():
     mean = to_mean(stats.two_way_mean(BASE))
     assert (mean.seeds, mean.prompts) == SHAPE
     assert mean.value == pytest.approx(BASE.mean())
+
+
+def test_an_interval_ends_where_the_quantity_does():
+    share = stats.Estimate(0.98, 0.94, 1.02, 0.02, 5.0, 3, 10)
+    assert (to_mean(share, least=0.0, most=1.0).low, to_mean(share, most=1.0).high) == (0.94, 1.0)
+    below = stats.Estimate(-0.01, -0.2, 0.1, 0.05, 5.0, 3, 10)
+    # The value stays as it came, inside its interval.
+    assert (to_mean(below, least=0.0).value, to_mean(below, least=0.0).low) == (-0.01, -0.01)

@@ -171,8 +171,10 @@ class Reader:
             description=description,
             accuracy=self._over_pairs(test, scorers.hits),
             nll=self._over_pairs(test, scorers.nll),
-            ece=to_mean(stats.seed_mean([c[0] for c in calibrations])),
-            train_accuracy=to_mean(stats.seed_mean([scorers.hits(m).mean() for m in train])),
+            ece=to_mean(stats.seed_mean([c[0] for c in calibrations]), least=0.0, most=1.0),
+            train_accuracy=to_mean(
+                stats.seed_mean([scorers.hits(m).mean() for m in train]), least=0.0, most=1.0
+            ),
             train_nll=to_mean(stats.seed_mean([scorers.nll(m).mean() for m in train])),
             bins=tuple(
                 Bin(predicted=b.predicted, observed=b.observed, count=b.count) for b in pooled

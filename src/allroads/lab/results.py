@@ -185,7 +185,7 @@ def _points(
                     knob=m.cell.knob,
                     value=m.cell.value,
                     fraction=m.fraction,
-                    kl=_not_negative(stats.two_way_mean(m.kl)),
+                    kl=to_mean(stats.two_way_mean(m.kl), least=0.0),
                     kl_bound=None if n is None else stats.best_of_n_kl_bound(int(n)),
                     reward=to_mean(stats.two_way_mean(m.metric)),
                     reward_train=None
@@ -195,10 +195,10 @@ def _points(
                     check=None if m.check is None else to_mean(stats.two_way_mean(m.check)),
                     controlled=_controlled(m),
                     selection=m.selection,
-                    length=_not_negative(stats.two_way_mean(m.length)),
+                    length=to_mean(stats.two_way_mean(m.length), least=0.0),
                     no_eos=None
                     if settings.fixed_length
-                    else _not_negative(stats.two_way_mean(m.no_eos)),
+                    else to_mean(stats.two_way_mean(m.no_eos), least=0.0, most=1.0),
                     selected=m is chosen[road],
                     oracle=m is oracle,
                 )
@@ -232,14 +232,6 @@ def _controlled(moment: Moment) -> Mean | None:
     if any(row is None for row in rows):
         return None
     return to_mean(stats.two_way_mean(np.stack(rows)))  # type: ignore[arg-type]
-
-
-def _not_negative(estimate: stats.Estimate) -> Mean:
-    """An interval of something that cannot be negative; the estimate itself stays as it came."""
-    mean = to_mean(estimate)
-    if mean.low is None:
-        return mean
-    return mean.model_copy(update={"low": max(min(0.0, mean.value), mean.low)})
 
 
 def _stage_rows(config: CompareConfig, settings: Settings) -> list[StageRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from numpy.typing import NDArray
@@ -25,12 +26,13 @@ RULE = (
 )
 
 
-def to_mean(estimate: stats.Estimate) -> Mean:
-    """A record of an estimate."""
+def to_mean(estimate: stats.Estimate, *, least: float = -math.inf, most: float = math.inf) -> Mean:
+    """A record of an estimate; its interval ends where the quantity does, the value stays."""
+    low, high = estimate.low, estimate.high
     return Mean(
         value=estimate.value,
-        low=estimate.low,
-        high=estimate.high,
+        low=None if low is None else max(min(least, estimate.value), low),
+        high=None if high is None else min(max(most, estimate.value), high),
         seeds=estimate.seeds,
         prompts=estimate.prompts,
     )

@@ -192,8 +192,13 @@ def test_a_mean_keeps_how_many_it_is_of():
 
 
 def test_an_interval_ends_where_the_quantity_does():
-    share = stats.Estimate(0.98, 0.94, 1.02, 0.02, 5.0, 3, 10)
+    def estimate(value: float, low: float, high: float) -> stats.Estimate:
+        return stats.Estimate(
+            value=value, low=low, high=high, standard_error=0.02, df=5.0, seeds=3, prompts=10
+        )
+
+    share = estimate(0.98, 0.94, 1.02)
     assert (to_mean(share, least=0.0, most=1.0).low, to_mean(share, most=1.0).high) == (0.94, 1.0)
-    below = stats.Estimate(-0.01, -0.2, 0.1, 0.05, 5.0, 3, 10)
+    below = estimate(-0.01, -0.2, 0.1)
     # The value stays as it came, inside its interval.
     assert (to_mean(below, least=0.0).value, to_mean(below, least=0.0).low) == (-0.01, -0.01)

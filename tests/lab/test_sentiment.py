@@ -188,8 +188,8 @@ def test_what_is_missing_is_found_before_any_training(settings: dict[str, Any]):
 
 def test_each_world_has_its_own_defaults(settings: dict[str, Any]):
     chosen = build_config({"world": "sentiment", "model": "m", "sizes": {"pairs": 7}})
-    assert (chosen.sizes.pairs, chosen.sizes.demonstrations) == (7, 2000)
+    assert (chosen.sizes.pairs, chosen.sizes.demonstrations) == (7, 1280)
     routes = build_config({"world": "routes", "sizes": {"pairs": 7}})
     assert (routes.sizes.pairs, routes.sizes.demonstrations) == (7, 12000)
     assert chosen.betas != routes.betas
-    assert prepare(config(settings, recipe=None)).settings.recipe.reading == "head-last"
+    assert prepare(config(settings, recipe=None)).settings.recipe.reading == "head-mean"

@@ -72,20 +72,22 @@ ROUTES = Defaults(
 
 SENTIMENT = Defaults(
     settings={
-        "betas": (0.05, 0.2, 1.0),
+        "betas": (0.1, 0.3, 1.0),
         "snapshots": 2,
-        "eval_prompts": 200,
+        "eval_prompts": 160,
         "ns": (2, 4, 8),
         "pool": 16,
         "token_budget": 4096,
     },
-    sizes={"demonstrations": 2000, "pairs": 1500, "selection_pairs": 700, "test_pairs": 500},
+    sizes={"demonstrations": 1280, "pairs": 1500, "selection_pairs": 580, "test_pairs": 400},
     recipe=Recipe(
         sft=Schedule(epochs=1, learning_rate=1e-4, batch_size=32),
-        reward=Schedule(epochs=2, learning_rate=2e-4, batch_size=32),
-        policy=Schedule(epochs=1, learning_rate=1e-4, batch_size=32),
-        online=Schedule(rounds=40, learning_rate=1e-4, batch_size=16),
-        reading="head-last",
+        reward=Schedule(epochs=2, learning_rate=5e-4, batch_size=32),
+        policy=Schedule(epochs=1, learning_rate=2e-4, batch_size=32),
+        online=Schedule(rounds=30, learning_rate=2e-4, batch_size=16),
+        # On 500 held-out pairs, fitted to 1,400 at these rates: correlation with the true lead 0.5,
+        # against 0.4 for the sum and 0.1 for the last token.
+        reading="head-mean",
     ),
     sample_batch=256,
     margin=0.1,

@@ -85,19 +85,21 @@ def _pairs(
 ) -> tuple[Pair, ...]:
     prompts = world.prompts(split)
     laps = math.ceil(count / len(prompts))
+    order = child(seed, "world-order", split).permutation(len(prompts)).tolist()
+    used = sorted(order[:count])
     # One list of samples a prompt, two for every lap, so that each pair is fresh.
-    groups = sample(
+    drawn = sample(
         policy,
-        prompts,
+        [prompts[i] for i in used],
         per_prompt=2 * laps,
         temperature=1.0,
         max_new_tokens=world.max_new_tokens,
         seed=(address(seed, "world-pairs"), split),
         batch_size=batch_size,
     )
+    groups = dict(zip(used, drawn, strict=True))
     rng = child(seed, "world-labels", split)
     out: list[Pair] = []
-    order = child(seed, "world-order", split).permutation(len(prompts)).tolist()
     slots = [(lap, i) for lap in range(laps) for i in order][:count]
     for lap, i in slots:
         prompt: Prompt = prompts[i]

@@ -72,8 +72,9 @@ class Sentiment:
         calibration_reviews: reviews that set the scale of both.
         test_prompts: reviews whose openings nobody trains on.
         selection_prompts: reviews whose openings belong to the selection scorer.
-        label_temperature: chosen beats rejected with probability sigma(temperature * lead); at 1
-            the odds are the classifier's own.
+        label_temperature: chosen beats rejected with probability sigma(temperature * lead). At 1
+            the odds are the classifier's own, and 69 % of the labels right; at 4 it is 88 %, nearer
+            to the paper's, which have no noise.
         split_seed: draws the parts; the same for every training seed.
     """
 
@@ -82,13 +83,13 @@ class Sentiment:
     cache: Path | None = None
     prompt_tokens: int = 8
     max_new_tokens: int = 24
-    train_reviews: int = 4000
+    train_reviews: int = 3000
     gold_reviews: int = 6000
     check_reviews: int = 4000
     calibration_reviews: int = 1000
     test_prompts: int = 800
-    selection_prompts: int = 400
-    label_temperature: float = 1.0
+    selection_prompts: int = 600
+    label_temperature: float = 4.0
     split_seed: int = 0
     name: str = field(default="sentiment", init=False)
 

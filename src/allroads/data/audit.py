@@ -207,7 +207,8 @@ class Audit(Record):
                 f"no end: raise --max-length (now {self.max_length})"
             )
         for split, _, prompts in self.splits:
-            if prompts < _FEW_PROMPTS:
+            # A world has no grader: its truth is known.
+            if prompts < _FEW_PROMPTS and (prompts or split != "grader"):
                 yield f"split {split} has only {prompts} prompts: add data or change the fractions"
 
     def _content_warnings(self) -> Iterable[str]:

@@ -402,10 +402,11 @@ def test_train_says_where_the_checkpoint_lies(run: Run, settings: Path, tmp_path
     answer = run(*ask)
     assert answer.code == 2
     assert answer.error == "road 'dpo' needs --beta, the price of a nat of KL in reward units"
-    answer = run(*ask, "--beta", "0.5", "--seed", "3")
+    # A price that the configuration does not name.
+    answer = run(*ask, "--beta", "0.3", "--seed", "3")
     assert answer.code == 0
     folder = answer.out.strip().removeprefix("Checkpoint: ")
-    assert "dpo-b0.5-s3-" in folder
+    assert "dpo-b0.3-s3-" in folder
     AutoModelForCausalLM.from_pretrained(folder)
     assert len(AutoTokenizer.from_pretrained(folder)) == 17
     answer = run("train", "best-of-n", "--config", settings, "--out", tmp_path / "other")

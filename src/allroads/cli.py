@@ -176,6 +176,8 @@ def train(
     from allroads.lab.estimate import estimate
 
     fields = {**_fields(given), "roads": [road], "seeds": [seed], "processes": 1}
+    if beta is not None:
+        fields["betas"] = [beta]
     built = _build(fields, config)
     from allroads.errors import ConfigError
     from allroads.lab.compare import prepare

@@ -256,7 +256,9 @@ def judge(
     url: Annotated[str, typer.Option(help="Server of the OpenAI chat-completions protocol.")],
     model: Annotated[str, typer.Option(help="The name that the server knows the model by.")],
     prompts: Annotated[int, typer.Option(help="Test prompts judged for each road.")] = 48,
-    human_pairs: Annotated[int, typer.Option(help="Held-out pairs to compare with people.")] = 100,
+    human_pairs: Annotated[
+        int, typer.Option(help="Held-out pairs on which it is compared with the labels.")
+    ] = 100,
     roads: Roads = None,
     all_seeds: Annotated[bool, typer.Option("--all-seeds", help="Every seed's answers.")] = False,
     key_env: Annotated[
@@ -272,7 +274,7 @@ def judge(
         Path | None, typer.Option(help="File with {prompt}, {first} and {second}.")
     ] = None,
 ) -> None:
-    """Let a language model compare each road with the start policy, and with people's labels."""
+    """Let a language model compare each road with the start policy, and with the labels."""
     fields = dict(locals())
     fields["roads"] = tuple(name.strip() for name in (roads or "").split(",") if name.strip())
     from allroads.console import Counted, judge_lines
@@ -409,10 +411,12 @@ def _print_results(results: Any) -> None:
         setting = "" if point.value is None else f" {point.knob} {point.value:g}"
         reward, kl = point.reward, point.kl
         equal = "" if not point.controlled else f"  at equal length {point.controlled.value:.3f}"
+        check = "" if not point.check else f"  second opinion {point.check.value:.3f}"
         interval = "" if reward.low is None else f" [{reward.low:.3f}, {reward.high:.3f}]"
         typer.echo(
             f"  {point.road + setting:<36}{reward.value:.3f}{interval:<18}"
-            f"  KL {round(kl.value, 2) + 0.0:.2f} nats  length {point.length.value:.1f}{equal}"
+            f"  KL {round(kl.value, 2) + 0.0:.2f} nats  length {point.length.value:.1f}"
+            f"{equal}{check}"
         )
     for failure in results.failures:
         setting = "" if failure.value is None else f" {failure.knob} {failure.value:g}"

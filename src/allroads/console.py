@@ -75,8 +75,8 @@ def _list(values: tuple[float, ...]) -> str:
 
 
 def judge_lines(judge: Judgement) -> list[str]:
-    """What a judge said: its agreement with people first, then road by road."""
-    lines = [f"Judge {judge.model}, agreement with people: {_duels(judge.people.duels)}"]
+    """What a judge said: its agreement with the labels first, then road by road."""
+    lines = [f"Judge {judge.model}, agreement with the labels: {_duels(judge.people.duels)}"]
     if not judge.better_than_a_coin:
         lines.append(NO_BETTER_THAN_A_COIN)
     lines += ["", f"Preferred to {judge.start}, a tie counts half"]

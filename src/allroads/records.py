@@ -209,10 +209,10 @@ class StageRow(Record):
 
 
 NO_BETTER_THAN_A_COIN = (
-    "This judge does not agree with the people who labelled the data better than a coin: read "
+    "This judge does not agree with the labels of the data better than a coin: read "
     "nothing into its verdicts."
 )
-"""Said of a judge whose agreement with people does not lie above one half with its interval."""
+"""Said of a judge whose agreement with the labels does not lie above one half with its interval."""
 
 
 class JudgeFailure(Record):
@@ -263,13 +263,13 @@ class JudgedRoad(Record):
 
 
 class Agreement(Record):
-    """A judge against the people who labelled held-out pairs; a win is the answer they chose."""
+    """A judge against the labels of held-out pairs; a win is the chosen answer."""
 
     duels: Duels
     longer: float | None
     """Share of the judge's decided verdicts for the longer text."""
     longer_people: float | None
-    """The same share for the people's labels, on the same pairs."""
+    """The same share for the labels, on the same pairs."""
 
 
 class Judgement(Record):
@@ -304,7 +304,7 @@ class Judgement(Record):
 
     @property
     def better_than_a_coin(self) -> bool:
-        """Whether its agreement with people lies above one half with its whole interval."""
+        """Whether its agreement with the labels lies above one half with its whole interval."""
         share = self.people.duels.share
         return share is not None and share.low is not None and share.low > 0.5
 

@@ -203,6 +203,8 @@ def by_cluster(values: ArrayLike, clusters: Sequence[Hashable]) -> Floats:
     """
     cells = _complete("values", values, axes=("seed", "case"))
     sums, sizes = _by_cluster(cells, clusters)
+    if sizes.max() == 1:
+        return cells
     mean = cells.mean()
     return mean + (sums - sizes * mean) * len(sizes) / sizes.sum()
 

@@ -59,6 +59,13 @@ class Pair:
     prompt: Tokens
     chosen: Tokens
     rejected: Tokens
+    conversation_id: str = ""
+    """The same for all prompts that continue one conversation; "" where a prompt stands alone."""
+
+    @property
+    def cluster(self) -> str:
+        """What is split, and drawn from the world, as one: the conversation, else the prompt."""
+        return self.conversation_id or self.prompt_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +79,16 @@ class Demonstration:
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """One prompt in tokens."""
+    """One prompt in tokens. See `Pair` for its conversation."""
 
     prompt_id: str
     tokens: Tokens
+    conversation_id: str = ""
+
+    @property
+    def cluster(self) -> str:
+        """What is split, and drawn from the world, as one: the conversation, else the prompt."""
+        return self.conversation_id or self.prompt_id
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,26 @@ def test_pairs_are_tokens_in_file_order_and_split_by_prompt(tmp_path: Path) -> N
     assert (dataset.audit.leaked_prompts, dataset.audit.leaked_tokens) == (0, 0)
 
 
+def test_turns_of_one_conversation_share_a_split_and_a_cluster(tmp_path: Path) -> None:
+    rows = []
+    for i in range(40):
+        asked = {"role": "user", "content": f"question {i}"}
+        turns = [asked, {"role": "assistant", "content": "yes"}, {"role": "user", "content": "why"}]
+        for prompt in ([asked], turns):
+            answers = [[{"role": "assistant", "content": said}] for said in ("so", "no")]
+            rows.append({"prompt": prompt, "chosen": answers[0], "rejected": answers[1]})
+    tokenizer = chatml()
+    dataset = make(tmp_path, rows, tokenizer=tokenizer, max_length=512)
+    where: dict[str, set[str]] = {}
+    for split in SPLITS:
+        for row in (*dataset.pairs[split], *dataset.prompts[split]):
+            where.setdefault(row.cluster, set()).add(split)
+    assert len(where) == 40
+    assert all(len(splits) == 1 for splits in where.values())
+    assert len({p.prompt_id for s in SPLITS for p in dataset.prompts[s]}) == 80
+    assert Dataset.from_json(dataset.to_json()) == dataset
+
+
 def test_more_rows_move_no_prompt_to_another_split(tmp_path: Path) -> None:
     few, many = make(tmp_path, ROWS[:30]), make(tmp_path, ROWS)
     for split in SPLITS:

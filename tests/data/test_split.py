@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allroads.data.split import SPLITS, SplitFractions, prompt_id_of, split_of
+from allroads.data.split import (
+    SPLITS,
+    SplitFractions,
+    conversation_id_of,
+    prompt_id_of,
+    split_of,
+)
 from allroads.errors import ConfigError
 
 
@@ -40,6 +46,19 @@ def test_white_space_and_form_do_not_make_another_prompt() -> None:
     assert prompt_id_of("Why  so?\n") == prompt_id_of("Why so?")
     assert prompt_id_of(({"role": "user", "content": " Why so?"},)) == prompt_id_of("Why so?")
     assert prompt_id_of("Why so") != prompt_id_of("Why so?")
+
+
+def test_later_turns_belong_to_the_conversation_of_the_first() -> None:
+    first, other = ({"role": "user", "content": said} for said in ("Why so?", "Why not?"))
+    system = {"role": "system", "content": "Be brief."}
+    answer = {"role": "assistant", "content": "Because."}
+    later = (first, answer, other)
+    assert conversation_id_of((first,)) == prompt_id_of((first,)) == conversation_id_of("Why so?")
+    assert conversation_id_of(later) == conversation_id_of((first,)) != prompt_id_of(later)
+    assert conversation_id_of((system, *later)) == conversation_id_of((first,))
+    assert conversation_id_of((system, other)) != conversation_id_of((system, first))
+    # Nobody asked: the prompt stands alone.
+    assert conversation_id_of((system, answer)) == prompt_id_of((system, answer))
 
 
 def test_who_said_it_is_part_of_the_prompt() -> None:

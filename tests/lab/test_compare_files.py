@@ -120,9 +120,9 @@ def test_nobody_trains_on_what_judges(tmp_path: Path, monkeypatch: pytest.Monkey
     fitted: dict[str, tuple[Pair, ...]] = {}
     graded: list[str] = []
 
-    def fit_and_tell(name: str, pairs: TextPairs) -> Grader:
-        graded.extend(pairs.prompt_ids)
-        return fit_grader(name, pairs)
+    def fit_and_tell(name: str, pairs: TextPairs, head: Path) -> Grader:
+        graded.extend(pairs.clusters)
+        return fit_grader(name, pairs, head)
 
     def train_and_tell(stage: Stage, trainee: Any, supplies: Supplies, *rest: Any) -> Cost:
         fitted[stage.name] = supplies.dataset.pairs["train"]
@@ -139,7 +139,7 @@ def test_nobody_trains_on_what_judges(tmp_path: Path, monkeypatch: pytest.Monkey
         others: set = set().union(*(p for other, p in prompts.items() if other != split))
         assert own
         assert not own & others
-    assert graded == [pair.prompt_id for pair in made.pairs["grader"]]
+    assert graded == [pair.cluster for pair in made.pairs["grader"]]
     splits = {"sft-chosen": "train", "dpo": "train", "selection-scorer": "selection"}
     assert fitted == {name: made.pairs[split] for name, split in splits.items()}  # type: ignore[index]
     rows = {row.road: row for row in results.ledger}
@@ -178,7 +178,7 @@ def parity_rows(count: int) -> list[dict[str, str]]:
 def test_a_grader_that_beats_all_baselines_gives_conclusions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("allroads.lab.workshop.fit_grader", lambda name, pairs: Parity())
+    monkeypatch.setattr("allroads.lab.workshop.fit_grader", lambda name, pairs, head: Parity())
     data, model = write_rows(tmp_path / "pairs.jsonl", parity_rows(500)), save_model(tmp_path / "m")
     out = tmp_path / "run"
     results = allroads.compare(out=out, config=config(data, model, roads=("sft-chosen", "dpo")))

@@ -225,7 +225,7 @@ def test_the_key_is_written_nowhere(
         assert left.value.code in (0, None)
         assert len(fake.asked) > 20
     said = capfd.readouterr()
-    assert "agreement with people" in said.out
+    assert "agreement with the labels" in said.out
     wrong = [said.out, said.err]
     with serving(lambda _: Said(401, {"error": {"message": KEY}})) as fake:
         with pytest.raises(JudgeError, match="MY_KEY") as caught:

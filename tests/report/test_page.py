@@ -119,7 +119,7 @@ def test_the_judge_stands_beside_the_people(pages: dict[str, str]) -> None:
     text = " ".join("".join(Outline(section).words).split())
     assert NO_BETTER_THAN_A_COIN not in text
     for shown in (
-        "agreement with people",
+        "agreement with the labels",
         "rloo against sft",
         "3 the same text",
         "time-out",

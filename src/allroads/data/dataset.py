@@ -20,7 +20,13 @@ from typing import Any
 from allroads.data.audit import Audit, SourceCount, audit_of
 from allroads.data.files import RowError
 from allroads.data.rows import Dropped, Loaded, OnBadRow, load
-from allroads.data.split import SPLITS, SplitFractions, prompt_id_of, split_of
+from allroads.data.split import (
+    SPLITS,
+    SplitFractions,
+    conversation_id_of,
+    prompt_id_of,
+    split_of,
+)
 from allroads.data.tokenise import TOO_LONG, Tokeniser
 from allroads.errors import ConfigError, DataError
 from allroads.seeding import address
@@ -34,7 +40,7 @@ from allroads.types import (
     UnpairedText,
 )
 
-_FORMAT = 1
+_FORMAT = 2
 IDENTICAL = "chosen and rejected are the same tokens"
 """The reason of a pair that says nothing once it is tokenised (and truncated)."""
 
@@ -74,8 +80,8 @@ class Dataset:
                 ),
                 prompts={
                     split: tuple(
-                        Prompt(prompt_id=name, tokens=tuple(tokens))
-                        for name, tokens in content["prompts"][split]
+                        Prompt(prompt_id=name, tokens=tuple(tokens), conversation_id=conversation)
+                        for name, tokens, conversation in content["prompts"][split]
                     )
                     for split in SPLITS
                 },
@@ -92,12 +98,16 @@ class Dataset:
         return {
             "format": _FORMAT,
             "pairs": {
-                split: [[p.prompt_id, p.prompt, p.chosen, p.rejected] for p in self.pairs[split]]
+                split: [
+                    [p.prompt_id, p.prompt, p.chosen, p.rejected, p.conversation_id]
+                    for p in self.pairs[split]
+                ]
                 for split in SPLITS
             },
             "demonstrations": [[d.prompt_id, d.prompt, d.completion] for d in self.demonstrations],
             "prompts": {
-                split: [[p.prompt_id, p.tokens] for p in self.prompts[split]] for split in SPLITS
+                split: [[p.prompt_id, p.tokens, p.conversation_id] for p in self.prompts[split]]
+                for split in SPLITS
             },
         }
 
@@ -143,7 +153,7 @@ def build(
         texts += demonstrations.demonstrations
     by_split: dict[Split, list[Pair]] = {split: [] for split in SPLITS}
     for pair in kept.pairs:
-        by_split[split_of(pair.prompt_id, seed, fractions)].append(pair)
+        by_split[split_of(pair.cluster, seed, fractions)].append(pair)
     pairs: dict[Split, tuple[Pair, ...]] = {s: tuple(by_split[s]) for s in SPLITS}
     notes = () if all(isinstance(t.prompt, str) for t in texts) else (tokeniser.note,)
     return Dataset(
@@ -212,6 +222,7 @@ def _tokenise_pairs(
 def _pair(text: PairText, prompt_id: str, tokeniser: Tokeniser) -> Pair:
     pair = Pair(
         prompt_id=prompt_id,
+        conversation_id=conversation_id_of(text.prompt),
         prompt=tokeniser.prompt(text.prompt),
         chosen=tokeniser.completion(text.prompt, text.chosen),
         rejected=tokeniser.completion(text.prompt, text.rejected),
@@ -251,7 +262,7 @@ def _tokenise_demonstrations(
     dropped = list(loaded.dropped)
     for text in loaded.demonstrations:
         prompt_id = prompt_id_of(text.prompt)
-        split = split_of(prompt_id, seed, fractions)
+        split = split_of(conversation_id_of(text.prompt), seed, fractions)
         if split != "train":
             dropped.append(Dropped(text.where, f"held out: its prompt is in {split}"))
             continue
@@ -268,7 +279,10 @@ def _tokenise_demonstrations(
 def _distinct_prompts(pairs: Sequence[Pair]) -> tuple[Prompt, ...]:
     first: dict[str, Prompt] = {}
     for pair in pairs:
-        first.setdefault(pair.prompt_id, Prompt(prompt_id=pair.prompt_id, tokens=pair.prompt))
+        prompt = Prompt(
+            prompt_id=pair.prompt_id, tokens=pair.prompt, conversation_id=pair.conversation_id
+        )
+        first.setdefault(pair.prompt_id, prompt)
     return tuple(first.values())
 
 
@@ -279,12 +293,13 @@ def _repeats_prompt(text: PairText) -> bool:
 
 
 def _pair_of(row: Sequence[Any]) -> Pair:
-    prompt_id, prompt, chosen, rejected = row
+    prompt_id, prompt, chosen, rejected, conversation_id = row
     return Pair(
         prompt_id=prompt_id,
         prompt=tuple(prompt),
         chosen=tuple(chosen),
         rejected=tuple(rejected),
+        conversation_id=conversation_id,
     )
 
 

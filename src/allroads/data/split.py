@@ -2,6 +2,7 @@
 
 The same prompt falls into the same split whatever else the file holds, so that a file may grow,
 a limit may change, and demonstrations and pairs may come from different files without a leak.
+Prompts that continue one conversation fall into one split: a later turn repeats the earlier ones.
 """
 
 from __future__ import annotations
@@ -49,9 +50,22 @@ def prompt_id_of(prompt: PromptText) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def split_of(prompt_id: str, seed: int, fractions: SplitFractions) -> Split:
-    """The split of one prompt: a uniform draw at the prompt's own address in the seed tree."""
-    draw = address(seed, "split", prompt_id) / 2**63
+def conversation_id_of(prompt: PromptText) -> str:
+    """The name of the conversation that a prompt continues: that of its first user message alone.
+
+    A prompt of one turn, and plain text, is a conversation of its own and has its own name. The
+    system prompt does not count: one may stand before every conversation of a file.
+    """
+    if not isinstance(prompt, str):
+        for message in prompt:
+            if message["role"] == "user":
+                return prompt_id_of((message,))
+    return prompt_id_of(prompt)
+
+
+def split_of(conversation_id: str, seed: int, fractions: SplitFractions) -> Split:
+    """The split of one conversation: a uniform draw at its own address in the seed tree."""
+    draw = address(seed, "split", conversation_id) / 2**63
     reached = 0.0
     for split in SPLITS:
         reached += getattr(fractions, split)

@@ -11,6 +11,9 @@ from allroads.evaluation.graders import Grader
 from allroads.evaluation.graders.protocol import Decode
 from allroads.types import Completion, Prompt
 
+Draw = Callable[[Sequence[Prompt]], Sequence[Completion]]
+"""The opponent's answer to each prompt."""
+
 
 class _Opponent(NamedTuple):
     score: float
@@ -30,7 +33,7 @@ class Wins:
         self,
         grader: Grader,
         decode: Decode,
-        draw: Callable[[Sequence[Prompt]], Sequence[Completion]],
+        draw: Draw,
     ) -> None:
         self._grader, self._decode, self._draw = grader, decode, draw
         self._opponents: dict[str, _Opponent] = {}

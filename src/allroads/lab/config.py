@@ -13,6 +13,7 @@ from allroads.data.worlds import WORLDS, World, dials, make_world
 from allroads.errors import ConfigError, nearest
 from allroads.lab.defaults import DEFAULTS, FILES
 from allroads.lab.prepare import WorldSizes
+from allroads.models.gguf import dequantised, is_gguf
 from allroads.models.lora import Lora
 from allroads.roads.atlas import Recipe
 from allroads.roads.stage import Choice, Road, Schedule
@@ -200,7 +201,10 @@ class CompareConfig(Choice):
         """
         if self.world is None:
             return None
-        return make_world(self.world, model=self.model, cache=cache, **self.world_options)
+        model = self.model
+        if model is not None and is_gguf(model):
+            model = str(dequantised(model))
+        return make_world(self.world, model=model, cache=cache, **self.world_options)
 
     @property
     def start_stage(self) -> str:

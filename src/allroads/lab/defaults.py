@@ -38,9 +38,9 @@ FILES = Defaults(
     settings={
         "betas": (0.05, 0.2),
         "snapshots": 2,
-        "eval_prompts": 96,
+        "eval_prompts": 80,
         "ns": (2, 4),
-        "pool": 12,
+        "pool": 8,
         "token_budget": 1024,
     },
     # Enough to fill a core, small enough for a key-value cache of a model of a few hundred million

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from allroads.data.tokenise import load_tokeniser
+from allroads.evaluation import graders
 from allroads.lab.compare import Prepared
 from allroads.lab.jobs import Job
 from allroads.models.device import resolve_device
@@ -23,6 +26,7 @@ from allroads.types import Prompt
 
 _CALIBRATION_FLOPS = 4e11
 """Work of one calibration pass: a few seconds on one core, however large the model."""
+_CALIBRATION_ANSWERS = 24
 _LONG_ENOUGH = 3.0
 """Seconds after which a measurement is not repeated."""
 _JOB_OVERHEAD = 0.5
@@ -31,20 +35,22 @@ _JOB_OVERHEAD = 0.5
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens that a job trains on, samples, and only runs forward."""
+    """Tokens that a job trains on, samples, and only runs forward; and answers that it grades."""
 
     trained: float = 0.0
     sampled: float = 0.0
     scored: float = 0.0
+    graded: float = 0.0
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Tokens per second of one process on this machine."""
+    """Tokens, and graded answers, per second of one process on this machine."""
 
     train: float
     sample: float
     score: float
+    grade: float
 
     def seconds(self, tokens: Tokens) -> float:
         """Expected time of a job."""
@@ -52,6 +58,7 @@ class Speed:
             tokens.trained / self.train
             + tokens.sampled / self.sample
             + tokens.scored / self.score
+            + tokens.graded / self.grade
             + _JOB_OVERHEAD
         )
 
@@ -110,20 +117,22 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
     if job.kind == "stage":
         return _stage_tokens(job.stage, job.spec["split"], shape)
     limit = prepared.config.eval_prompts
-    answers = (
-        min(limit, shape.prompts["test"])
-        + min(max(24, limit // 2), shape.prompts["train"])
-        + min(max(64, limit // 2), shape.prompts["selection"])
-    )
+    test = min(limit, shape.prompts["test"])
+    train = min(max(24, limit // 2), shape.prompts["train"])
+    selection = min(max(64, limit // 2), shape.prompts["selection"])
     if job.kind == "evaluate":
-        count = job.spec["snapshots"] * job.spec["samples"] * answers
+        each = job.spec["snapshots"] * job.spec["samples"]
+        count = each * (test + train + selection)
         # Every answer passes one scorer at most, and those on test prompts the start policy too.
-        return Tokens(0, count * shape.sample_length, 1.2 * count * sampled_row)
+        scored = 1.2 * count * sampled_row
+        return Tokens(0, count * shape.sample_length, scored, each * (test + train))
     if job.kind == "best-of-n":
         top = max(job.spec["ns"])
-        test = min(limit, shape.prompts["test"])
-        count = test * job.spec["pool"] + (answers - test) * top
-        return Tokens(0, count * shape.sample_length, count * sampled_row)
+        count = test * job.spec["pool"] + (train + selection) * top
+        graded = test * job.spec["pool"] + train * top
+        return Tokens(0, count * shape.sample_length, count * sampled_row, graded)
+    if job.kind == "grader":
+        return Tokens(graded=2 * (shape.pairs["grader"] + shape.pairs["test"]))
     if job.kind == "scorer":
         pairs = shape.pairs["test"] + min(150, shape.pairs["train"])
         return Tokens(0, 0, 2 * pairs * row)
@@ -184,9 +193,28 @@ def measure_speed(prepared: Prepared, shape: Shape) -> Speed:
             drawn.append(sum(len(one.tokens) for group in groups for one in group))
 
         seconds = _seconds(draw)
-        return Speed(train=train, sample=drawn[-1] / seconds, score=score)
+        grade = _grading_rate(prepared)
+        return Speed(train=train, sample=drawn[-1] / seconds, score=score, grade=grade)
     finally:
         torch.set_num_threads(before)
+
+
+def _grading_rate(prepared: Prepared) -> float:
+    """Answers per second of the encoder that grades; infinite where there is none."""
+    if prepared.config.world is not None:
+        return math.inf
+    folder = graders.encoder_folder(prepared.settings.grader)
+    if folder is None:
+        return math.inf
+    assert prepared.dataset is not None
+    assert prepared.settings.model_folder is not None
+    tokeniser = load_tokeniser(
+        prepared.settings.model_folder, max_length=prepared.settings.max_length
+    )
+    pairs = prepared.dataset.pairs["test"][:_CALIBRATION_ANSWERS]
+    texts = [tokeniser.decode(pair.chosen) for pair in pairs]
+    encoder = graders.load_encoder(folder)
+    return len(texts) / _seconds(lambda: encoder.vectors(texts))
 
 
 def _typical_rows(prepared: Prepared, shape: Shape) -> Rows:

@@ -214,7 +214,7 @@ def _bench(shop: Workshop, job: Job) -> Bench:
         test=test,
         train=_some(dataset.prompts["train"], max(24, job.spec["prompts"] // 2)),
         selection=_some(dataset.prompts["selection"], max(64, job.spec["prompts"] // 2)),
-        metric=_metric(shop, lambda: bench, start),
+        metric=_metric(shop, job, lambda: bench),
         start=start,
         selection_scorer=shop.scorer(job.spec["selection"], job.seed),
         samples=job.spec["samples"],
@@ -240,14 +240,15 @@ def _second_opinion(shop: Workshop) -> Metric | None:
     return None if verifier is None else _of_answers(verifier)
 
 
-def _metric(shop: Workshop, bench: Callable[[], Bench], start: Policy) -> Metric:
+def _metric(shop: Workshop, job: Job, bench: Callable[[], Bench]) -> Metric:
     if shop.world is not None:
         return _of_answers(shop.world.verify)
 
     def draw(prompts: Sequence[Prompt]) -> list[Completion]:
-        return [group[0] for group in bench().answers(start, prompts, "opponent", 1)]
+        own = bench()
+        return [group[0] for group in own.answers(own.start, prompts, "opponent", 1)]
 
-    return Wins(shop.grader, shop.decode, draw)
+    return shop.wins(job.spec["start"], job.seed, draw)
 
 
 def _opponent_lengths(bench: Bench) -> list[int] | None:
@@ -299,6 +300,7 @@ def _texts(shop: Workshop, bench: Bench, answers: list[Completion]) -> list[dict
     return [
         {
             "prompt_id": a.prompt.prompt_id,
+            "cluster": a.prompt.cluster,
             "prompt": shop.decode(a.prompt.tokens),
             "text": shop.decode(a.tokens),
             "tokens": len(a.tokens),
@@ -332,7 +334,7 @@ def _grader(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
         "margins": {
             name: graders.margins(judge, held_out).tolist() for name, judge in judges.items()
         },
-        "prompt_ids": held_out.prompt_ids,
+        "clusters": held_out.clusters,
         "labels": len(own),
         "description": graders.describe(shop.settings.grader),
     }

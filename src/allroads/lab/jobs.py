@@ -86,7 +86,7 @@ class Plan:
     starts: dict[int, str] = field(default_factory=dict)
     """The start policy's job (or 'base') by seed."""
     grader: str | None = None
-    """The job that judges the grader on held-out pairs; None where the truth is known."""
+    """The job that fits the grader and judges it on held-out pairs; None where truth is known."""
 
     def add(self, job: Job) -> str:
         """Add a job unless it is there; its id."""
@@ -151,7 +151,10 @@ def plan(
     """
     out = Plan()
     roads = chosen_roads(config, recipe)
-    maker = _Maker(config, recipe, identity, config.seeds[0], out, given or {}, grader)
+    if config.world is None:
+        # First of all, because every grade waits for it.
+        first = _Maker(config, recipe, identity, config.seeds[0], out, given or {}, grader)
+        out.grader = first.grader()
     for seed in config.seeds:
         maker = _Maker(config, recipe, identity, seed, out, given or {}, grader)
         maker.start()
@@ -159,8 +162,6 @@ def plan(
             maker.road(road)
         for name, folder in sorted(config.policies.items()):
             maker.given_policy(name, folder)
-    if config.world is None:
-        out.grader = maker.grader()
     return out
 
 
@@ -224,7 +225,7 @@ class _Maker:
         self._evaluate(name, "", None, GIVEN + folder, (), None, snapshots=1)
 
     def grader(self) -> str:
-        """The grader and its baselines on held-out pairs."""
+        """The grader: fitted, and judged with its baselines on held-out pairs."""
         return self._job("grader", "grader", (), {**self._graded_by})
 
     def _setting(self, road: Road, knob: str, value: float | None) -> None:
@@ -259,7 +260,7 @@ class _Maker:
         job = self._job(
             "best-of-n",
             road.name,
-            _only_jobs((policy, labeller["id"], self._selection, self._pairs)),
+            _only_jobs((policy, labeller["id"], self._selection, self._pairs, self._plan.grader)),
             {
                 "policy": policy,
                 "labeller": labeller,
@@ -353,7 +354,7 @@ class _Maker:
             c.road == road and c.seed == self._seed and c.value == value for c in self._plan.cells
         ):
             return
-        needs = (policy, self._start, self._selection, self._pairs)
+        needs = (policy, self._start, self._selection, self._pairs, self._plan.grader)
         needs = (*needs, labeller["id"] if labeller else None)
         job = self._job(
             "evaluate",

@@ -45,7 +45,7 @@ class Judging:
     prompts: int = 48
     """Test prompts of which each road's answer is judged."""
     human_pairs: int = 100
-    """Held-out pairs on which the judge is compared with people."""
+    """Held-out pairs on which the judge is compared with the labels."""
     roads: tuple[str, ...] = ()
     """By default all but the start policy's own."""
     all_seeds: bool = False
@@ -185,7 +185,7 @@ def _people(folder: Path, count: int) -> tuple[list[Duel], list[str]]:
         raise RunFolderError(f"{path} is missing: the run folder no longer holds its pairs")
     pairs = _some(Dataset.from_json(path.read_text("utf-8")).pairs["test"], count)
     duels = [Duel(prompt=decode(p.prompt), a=decode(p.chosen), b=decode(p.rejected)) for p in pairs]
-    return duels, [p.prompt_id for p in pairs]
+    return duels, [p.cluster for p in pairs]
 
 
 def _some(rows: Sequence[T], count: int) -> list[T]:

@@ -48,6 +48,10 @@ class Moment:
     answers: list[list[dict[str, Any]]]
     """By seed: one answer to each test prompt."""
 
+    def crossed(self, values: NDArray) -> NDArray:
+        """(seeds, prompts) as (seeds, clusters): turns of one conversation are not independent."""
+        return stats.by_cluster(values, [row["cluster"] for row in self.answers[0]])
+
 
 class Reader:
     """Reads the results of jobs."""
@@ -118,7 +122,7 @@ class Reader:
         """How good the grader is, or None where the truth is known."""
         if self._judged is None:
             return None
-        return graders.grade(self._judged["margins"], self._judged["prompt_ids"])
+        return graders.grade(self._judged["margins"], self._judged["clusters"])
 
     def reward_models(self, grade: Grade | None) -> list[RewardModelRow]:
         """Every scorer on held-out pairs, then the grader and the baselines that it has to beat."""
@@ -188,8 +192,8 @@ class Reader:
         """Over seeds and prompts: crossed where seeds share the pairs (files), else per seed."""
         if self._judged is not None:
             cells = np.stack([function(m) for m in margins])
-            by_prompt = stats.by_cluster(cells, self._judged["prompt_ids"])
-            return to_mean(stats.two_way_mean(by_prompt))
+            by_cluster = stats.by_cluster(cells, self._judged["clusters"])
+            return to_mean(stats.two_way_mean(by_cluster))
         return to_mean(stats.seed_mean([float(function(m).mean()) for m in margins]))
 
     def samples(self, chosen: dict[str, Moment]) -> list[Sample]:

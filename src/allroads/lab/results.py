@@ -42,7 +42,7 @@ def collect(
     world = config.make_world()
     metric = world.metric if world else _WIN_RATE
     comparisons = compare_all(
-        {road: m.metric for road, m in chosen.items()},
+        {road: m.crossed(m.metric) for road, m in chosen.items()},
         origins,
         baseline,
         settings.margin,
@@ -153,15 +153,19 @@ def _grader_numbers(grade: Grade) -> list[str]:
     shares = ", ".join(
         f"{name} {e.value:.1%}{_between(e, '.1%')}" for name, e in grade.accuracy.items()
     )
-    out = [f"Right on {grade.pairs} held-out pairs of {grade.prompts} prompts: {shares}."]
+    out = [
+        f"Right on {grade.pairs} held-out pairs of {grade.clusters} independent prompts: {shares}."
+    ]
     if grade.not_beaten:
         gaps = ", ".join(
             f"{name} ({grade.over[name].value:+.1%}{_between(grade.over[name], '+.1%')})"
             for name in grade.not_beaten
         )
         out.append(f"It would have to beat each with its whole interval, and does not beat {gaps}.")
-    if grade.prompts < graders.LEAST_PROMPTS:
-        out.append(f"At least {graders.LEAST_PROMPTS} held-out prompts are needed; give more data.")
+    if grade.clusters < graders.LEAST_CLUSTERS:
+        out.append(
+            f"At least {graders.LEAST_CLUSTERS} independent prompts are needed; give more data."
+        )
     return out
 
 
@@ -185,20 +189,22 @@ def _points(
                     knob=m.cell.knob,
                     value=m.cell.value,
                     fraction=m.fraction,
-                    kl=to_mean(stats.two_way_mean(m.kl), least=0.0),
+                    kl=to_mean(stats.two_way_mean(m.crossed(m.kl)), least=0.0),
                     kl_bound=None if n is None else stats.best_of_n_kl_bound(int(n)),
-                    reward=to_mean(stats.two_way_mean(m.metric)),
+                    reward=to_mean(stats.two_way_mean(m.crossed(m.metric))),
                     reward_train=None
                     if m.metric_train is None
                     else to_mean(stats.seed_mean(m.metric_train)),
                     proxy=None if m.proxy is None else to_mean(stats.seed_mean(m.proxy)),
-                    check=None if m.check is None else to_mean(stats.two_way_mean(m.check)),
+                    check=None
+                    if m.check is None
+                    else to_mean(stats.two_way_mean(m.crossed(m.check))),
                     controlled=_controlled(m),
                     selection=m.selection,
-                    length=to_mean(stats.two_way_mean(m.length), least=0.0),
+                    length=to_mean(stats.two_way_mean(m.crossed(m.length)), least=0.0),
                     no_eos=None
                     if settings.fixed_length
-                    else to_mean(stats.two_way_mean(m.no_eos), least=0.0, most=1.0),
+                    else to_mean(stats.two_way_mean(m.crossed(m.no_eos)), least=0.0, most=1.0),
                     selected=m is chosen[road],
                     oracle=m is oracle,
                 )
@@ -231,7 +237,7 @@ def _controlled(moment: Moment) -> Mean | None:
     rows = [length_controlled(w, d) for w, d in zip(moment.metric, longer, strict=True)]
     if any(row is None for row in rows):
         return None
-    return to_mean(stats.two_way_mean(np.stack(rows)))  # type: ignore[arg-type]
+    return to_mean(stats.two_way_mean(moment.crossed(np.stack(rows))))  # type: ignore[arg-type]
 
 
 def _stage_rows(config: CompareConfig, settings: Settings) -> list[StageRow]:

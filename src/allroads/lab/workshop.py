@@ -17,9 +17,10 @@ from allroads.data.tokenise import Tokeniser, load_tokeniser
 from allroads.data.worlds import World
 from allroads.errors import ModelError
 from allroads.evaluation.graders import Grader, TextPairs, fit_grader
+from allroads.evaluation.wins import Draw, Wins
 from allroads.judges import CallableLabeller, GlobalLabeller, Labeller, LocalLabeller
 from allroads.lab.config import CompareConfig
-from allroads.lab.jobs import GIVEN
+from allroads.lab.jobs import GIVEN, fingerprint
 from allroads.lab.prepare import demonstrations_only
 from allroads.lab.settings import Settings
 from allroads.models import recompute
@@ -53,6 +54,7 @@ class Workshop:
         self.device = resolve_device(config.device)
         self.dtype: torch.dtype = getattr(torch, config.dtype)
         self._policies: OrderedDict[tuple[str, int], Policy] = OrderedDict()
+        self._wins: tuple[tuple[str, int], Wins] | None = None
 
     @cached_property
     def world(self) -> World | None:
@@ -94,8 +96,16 @@ class Workshop:
 
     @cached_property
     def grader(self) -> Grader:
-        """The grader of a run on files, fitted on its own split."""
-        return fit_grader(self.settings.grader, self.text_pairs("grader"))
+        """The grader of a run on files, fitted on its own split once in the run folder."""
+        name = fingerprint([self.settings.grader_fingerprint, self.settings.data_fingerprint])
+        head = self.folder / "cache" / f"grader-{name}.json"
+        return fit_grader(self.settings.grader, self.text_pairs("grader"), head)
+
+    def wins(self, start: str, seed: int, draw: Draw) -> Wins:
+        """The metric of a run on files; the start policy's own answers are drawn once a seed."""
+        if self._wins is None or self._wins[0] != (start, seed):
+            self._wins = (start, seed), Wins(self.grader, self.decode, draw)
+        return self._wins[1]
 
     def text_pairs(self, split: Split) -> TextPairs:
         """The file's pairs of one split as a grader reads them."""

@@ -1,4 +1,4 @@
-"""The tables of an outside judge: its agreement with people, its verdicts, its failures."""
+"""The tables of an outside judge: its agreement with the labels, its verdicts, its failures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from allroads.report.tables import Cell, Table, share
 
 def of_verdicts(judge: Judgement) -> Table:
     """People's pairs first, then each road against the start policy."""
-    rows = [("agreement with people", "held-out pairs; won: the answer that they chose", "")]
+    rows = [("agreement with the labels", "held-out pairs; won: the chosen answer", "")]
     duels = [judge.people.duels]
     for road in judge.roads:
         setting = f"{road.knob} {numbers.number(road.value)}" if road.knob else ""
@@ -62,7 +62,7 @@ def _share(duels: Duels, *, measured: bool) -> Cell:
 
 def of_failures(judge: Judgement) -> Table:
     """Every kind of failure, wherever it happened."""
-    rows = [("agreement with people", judge.people.duels)]
+    rows = [("agreement with the labels", judge.people.duels)]
     rows += [(road.road, road.duels) for road in judge.roads]
     return Table(
         caption="Failures are left out of every share; none counts as a tie.",

@@ -34,4 +34,4 @@ def text_pairs(count: int, *, seed: int, kind: str, per_prompt: int = 1) -> Text
 
 def swapped(pairs: TextPairs) -> TextPairs:
     """The same pairs with the opposite labels."""
-    return TextPairs(pairs.prompt_ids, pairs.prompts, pairs.rejected, pairs.chosen)
+    return TextPairs(pairs.clusters, pairs.prompts, pairs.rejected, pairs.chosen)

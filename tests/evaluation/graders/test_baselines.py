@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -49,9 +51,9 @@ def test_without_a_common_word_tf_idf_is_a_coin():
     assert hits(margins(fit_tf_idf(pairs), pairs)).tolist() == [0.5] * 10
 
 
-def test_too_few_pairs():
+def test_too_few_pairs(tmp_path: Path):
     with pytest.raises(DataError, match="the grader's split holds 9 pairs; at least 10"):
-        fit_grader(TF_IDF, text_pairs(9, seed=0, kind="planted"))
+        fit_grader(TF_IDF, text_pairs(9, seed=0, kind="planted"), tmp_path / "head.json")
 
 
 def test_pairs_of_tokens_become_columns_of_text():

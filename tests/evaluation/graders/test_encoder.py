@@ -11,7 +11,14 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokeni
 
 from allroads.errors import ModelError
 from allroads.evaluation import graders
-from allroads.evaluation.graders import MINILM, TF_IDF, TextPairs, choice, load_encoder
+from allroads.evaluation.graders import (
+    MINILM,
+    TF_IDF,
+    TextPairs,
+    choice,
+    fit_grader,
+    load_encoder,
+)
 from allroads.evaluation.graders.encoder import MOST_TOKENS, Encoder, fit_encoder, shares_weights
 from allroads.evaluation.graders.protocol import margins
 from allroads.evaluation.scorers import hits
@@ -88,6 +95,19 @@ def test_each_text_is_encoded_once(tiny: Path):
     assert encoder.asked == ["fox", "owl", "hen"]
     assert first[0] == first[2]
     assert first[1] == second[0]
+
+
+def test_the_head_is_fitted_once_and_read_after_that(tiny: Path, tmp_path: Path):
+    words = ("fox runs gladly", "owl eats sadly", "hen naps gladly", "bee digs sadly")
+    pairs = TextPairs(tuple("abcdefghij"), ("",) * 10, (words * 5)[::2], (words * 5)[1::2])
+    swapped = TextPairs(pairs.clusters, pairs.prompts, pairs.rejected, pairs.chosen)
+    texts = (["", ""], ["fox runs gladly", "owl eats sadly"])
+    first = fit_grader(str(tiny), pairs, tmp_path / "head.json").scores(*texts)
+    again = fit_grader(str(tiny), swapped, tmp_path / "head.json").scores(*texts)
+    elsewhere = fit_grader(str(tiny), swapped, tmp_path / "other.json").scores(*texts)
+    assert first[0] > first[1]
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(first, -elsewhere, atol=1e-6)
 
 
 # Which one ----------------------------------------------------------------------------------------

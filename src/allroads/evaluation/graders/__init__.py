@@ -17,12 +17,12 @@ from allroads.evaluation.graders.choice import (
 from allroads.evaluation.graders.encoder import load_encoder, shares_weights
 from allroads.evaluation.graders.length import fit_length
 from allroads.evaluation.graders.protocol import Grader, TextPairs, margins
-from allroads.evaluation.graders.rule import LEAST_PROMPTS, Grade, grade
+from allroads.evaluation.graders.rule import LEAST_CLUSTERS, Grade, grade
 from allroads.evaluation.graders.tf_idf import fit_tf_idf
 
 __all__ = [
     "INSTALL",
-    "LEAST_PROMPTS",
+    "LEAST_CLUSTERS",
     "MINILM",
     "TF_IDF",
     "Grade",

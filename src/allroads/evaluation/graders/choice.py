@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
+
+from allroads import files
 from allroads.errors import DataError, ModelError
-from allroads.evaluation.graders.encoder import fit_encoder, load_encoder
+from allroads.evaluation.graders.encoder import EncoderGrader, fit_encoder, load_encoder
 from allroads.evaluation.graders.protocol import Grader, TextPairs
 from allroads.evaluation.graders.tf_idf import fit_tf_idf
 
@@ -49,8 +52,13 @@ def describe(name: str) -> str:
     return f"the encoder {Path(name).name} with {head}"
 
 
-def fit_grader(name: str, pairs: TextPairs) -> Grader:
-    """Fit a resolved grader on its own split.
+def fit_grader(name: str, pairs: TextPairs, head: Path) -> Grader:
+    """A resolved grader, fitted on its own split.
+
+    Args:
+        name: from `resolve`.
+        pairs: its split.
+        head: the file where an encoder's head lies once it is fitted, and is read after that.
 
     Raises:
         DataError: when the split has fewer than 10 pairs.
@@ -64,7 +72,10 @@ def fit_grader(name: str, pairs: TextPairs) -> Grader:
     folder = encoder_folder(name)
     if folder is None:
         return fit_tf_idf(pairs)
-    return fit_encoder(load_encoder(folder), pairs)
+    encoder = load_encoder(folder)
+    if not head.is_file():
+        files.write_json(head, fit_encoder(encoder, pairs).weights.tolist())
+    return EncoderGrader(encoder, np.array(files.read_json(head)))
 
 
 def _packaged() -> Path | None:

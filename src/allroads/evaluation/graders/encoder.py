@@ -87,14 +87,14 @@ class EncoderGrader:
     """A linear score of an answer's vector. The prompt is not read; see `fit_encoder`."""
 
     def __init__(self, encoder: Encoder, weights: NDArray[np.float64]) -> None:
-        self._encoder, self._weights = encoder, weights
+        self._encoder, self.weights = encoder, weights
         self._known: dict[str, float] = {}
 
     def scores(self, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
         """(N,) log-odds; each text is encoded once in the life of this grader."""
         new = [text for text in dict.fromkeys(answers) if text not in self._known]
         if new:
-            scores = [float(vector @ self._weights) for vector in self._encoder.vectors(new)]
+            scores = [float(vector @ self.weights) for vector in self._encoder.vectors(new)]
             self._known.update(zip(new, scores, strict=True))
         return np.array([self._known[text] for text in answers], dtype=np.float64)
 
@@ -110,7 +110,7 @@ def fit_encoder(encoder: Encoder, pairs: TextPairs) -> EncoderGrader:
     """
     vectors = encoder.vectors([*pairs.chosen, *pairs.rejected])
     difference = vectors[: len(pairs)] - vectors[len(pairs) :]
-    return EncoderGrader(encoder, fit_head(difference, pairs.prompt_ids))
+    return EncoderGrader(encoder, fit_head(difference, pairs.clusters))
 
 
 def shares_weights(encoder: Encoder, policy: torch.nn.Module) -> bool:

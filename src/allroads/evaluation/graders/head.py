@@ -28,7 +28,7 @@ def fit_head(difference: Features, groups: Sequence[str]) -> NDArray[np.float64]
     Args:
         difference: (N, d) features of the chosen minus those of the rejected answers; dense or
             sparse.
-        groups: N prompt ids. With one group alone nothing can be cross-validated, and the
+        groups: N names of clusters. With one group alone nothing can be cross-validated, and the
             strongest regularisation is taken.
 
     Returns:

@@ -28,4 +28,4 @@ def fit_length(pairs: TextPairs) -> Length:
     """The sign and weight that the pairs show; deterministic."""
     lengths = [len(a) - len(b) for a, b in zip(pairs.chosen, pairs.rejected, strict=True)]
     difference = np.array(lengths, dtype=float)[:, None]
-    return Length(float(fit_head(difference, pairs.prompt_ids)[0]))
+    return Length(float(fit_head(difference, pairs.clusters)[0]))

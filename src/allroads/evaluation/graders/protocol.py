@@ -28,9 +28,12 @@ class Grader(Protocol):
 
 @dataclass(frozen=True)
 class TextPairs:
-    """Preference pairs as columns of text, all of one length."""
+    """Preference pairs as columns of text, all of one length.
 
-    prompt_ids: tuple[str, ...]
+    Pairs of one cluster (a prompt, or the conversation that it continues) are not independent.
+    """
+
+    clusters: tuple[str, ...]
     prompts: tuple[str, ...]
     chosen: tuple[str, ...]
     rejected: tuple[str, ...]
@@ -39,14 +42,14 @@ class TextPairs:
     def of(pairs: Sequence[Pair], decode: Decode) -> TextPairs:
         """Pairs of tokens as text."""
         return TextPairs(
-            prompt_ids=tuple(pair.prompt_id for pair in pairs),
+            clusters=tuple(pair.cluster for pair in pairs),
             prompts=tuple(decode(pair.prompt) for pair in pairs),
             chosen=tuple(decode(pair.chosen) for pair in pairs),
             rejected=tuple(decode(pair.rejected) for pair in pairs),
         )
 
     def __len__(self) -> int:
-        return len(self.prompt_ids)
+        return len(self.clusters)
 
 
 def margins(grader: Grader, pairs: TextPairs) -> NDArray[np.float64]:

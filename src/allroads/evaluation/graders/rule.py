@@ -11,17 +11,18 @@ from numpy.typing import ArrayLike
 from allroads import stats
 from allroads.evaluation.scorers import hits
 
-LEAST_PROMPTS = 10
-"""With fewer held-out prompts a t interval of right and wrong means nothing."""
+LEAST_CLUSTERS = 10
+"""With fewer held-out clusters a t interval of right and wrong means nothing."""
 BASELINES = ("length", "tf-idf")
 
 
 @dataclass(frozen=True)
 class Grade:
-    """How a grader and its baselines do on the same held-out pairs; intervals are over prompts."""
+    """How a grader and its baselines do on the same held-out pairs; intervals are over clusters."""
 
     pairs: int
-    prompts: int
+    clusters: int
+    """Prompts, or the conversations that they continue."""
     accuracy: Mapping[str, stats.Estimate]
     """Of 'grader', 'length' and 'tf-idf'; a tie counts half."""
     over: Mapping[str, stats.Estimate]
@@ -38,38 +39,38 @@ class Grade:
 
     @property
     def believed(self) -> bool:
-        """Whether a verdict may be drawn: all three are beaten, on at least 10 prompts."""
-        return not self.not_beaten and self.prompts >= LEAST_PROMPTS
+        """Whether a verdict may be drawn: all three are beaten, on at least 10 clusters."""
+        return not self.not_beaten and self.clusters >= LEAST_CLUSTERS
 
 
-def grade(margins: Mapping[str, ArrayLike], prompt_ids: Sequence[str]) -> Grade:
+def grade(margins: Mapping[str, ArrayLike], clusters: Sequence[str]) -> Grade:
     """Judge a grader beside its baselines.
 
     Args:
         margins: (N,) log-odds of the chosen answers by 'grader', 'length' and 'tf-idf'.
-        prompt_ids: N prompts; pairs of one prompt are not independent.
+        clusters: N prompts, or conversations; pairs of one are not independent.
     """
     right = {name: hits(margins[name]) for name in ("grader", *BASELINES)}
-    rivals = {"a coin": np.full(len(prompt_ids), 0.5), **{name: right[name] for name in BASELINES}}
+    rivals = {"a coin": np.full(len(clusters), 0.5), **{name: right[name] for name in BASELINES}}
     return Grade(
-        pairs=len(prompt_ids),
-        prompts=len(set(prompt_ids)),
-        accuracy={name: _share(values, prompt_ids) for name, values in right.items()},
+        pairs=len(clusters),
+        clusters=len(set(clusters)),
+        accuracy={name: _share(values, clusters) for name, values in right.items()},
         over={
-            name: stats.cluster_mean(right["grader"] - other, prompt_ids)
+            name: stats.cluster_mean(right["grader"] - other, clusters)
             for name, other in rivals.items()
         },
     )
 
 
-def _share(values: ArrayLike, prompt_ids: Sequence[str]) -> stats.Estimate:
+def _share(values: ArrayLike, clusters: Sequence[str]) -> stats.Estimate:
     """The accuracy for the eye: inside [0, 1], and never without width."""
-    estimate = stats.cluster_mean(values, prompt_ids)
+    estimate = stats.cluster_mean(values, clusters)
     if estimate.low is None or estimate.high is None:
         return estimate
     if estimate.low == estimate.high:
         # All right, all wrong or all ties: the prompts still are a sample, as Wilson counts them.
-        prompts = len(set(prompt_ids))
+        prompts = len(set(clusters))
         wilson = stats.proportion(estimate.value * prompts, prompts)
         return replace(estimate, low=wilson.low, high=wilson.high)
     return replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high))

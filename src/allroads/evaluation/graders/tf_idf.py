@@ -38,7 +38,7 @@ def fit_tf_idf(pairs: TextPairs) -> TfIdf:
     except ValueError:  # an empty vocabulary
         return TfIdf(None, np.zeros(0))
     difference = _counts(vectorizer, pairs.chosen) - _counts(vectorizer, pairs.rejected)
-    return TfIdf(vectorizer, fit_head(difference, pairs.prompt_ids))
+    return TfIdf(vectorizer, fit_head(difference, pairs.clusters))
 
 
 def _counts(vectorizer: TfidfVectorizer, texts: Sequence[str]) -> csr_matrix:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers.utils import logging as transformers_logging
 
 from allroads import files, report
 from allroads.data.dataset import Dataset, build
-from allroads.data.tokenise import load_tokeniser
+from allroads.data.tokenise import Tokeniser, load_tokeniser
 from allroads.data.worlds import World
 from allroads.errors import DataError, ModelError
 from allroads.evaluation import graders
+from allroads.lab import base
 from allroads.lab.cards import Cards
 from allroads.lab.config import CompareConfig, build_config, recipe_for
 from allroads.lab.defaults import DEFAULTS, FILES
@@ -26,12 +25,10 @@ from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.lab.settings import Settings
 from allroads.lab.tracking import begin, check, send_summary
 from allroads.lab.workshop import WORLD_CACHE
-from allroads.models import recompute
-from allroads.models.builtin import small_transformer, world_tokenizer
-from allroads.models.device import bfloat16_gain, resolve_device
-from allroads.models.gguf import dequantised, is_gguf, note_on
+from allroads.models.builtin import world_tokenizer
+from allroads.models.device import resolve_device
 from allroads.models.lora import is_adapter, require_peft
-from allroads.models.policy import Policy, load_policy
+from allroads.models.policy import Policy
 from allroads.records import Results
 
 
@@ -64,9 +61,9 @@ def prepare(config: CompareConfig) -> Prepared:
 
 def _prepare_world(config: CompareConfig, world: World) -> Prepared:
     defaults = DEFAULTS[world.name]
-    policy, folder, model_label, model_fingerprint = _base_of_world(config, world)
+    policy, folder, model_label, model_fingerprint = base.of_world(config, world)
     settings = Settings(
-        recipe=config.recipe or defaults.recipe or recipe_for(_width(policy), config.lora),
+        recipe=config.recipe or defaults.recipe or recipe_for(base.width(policy), config.lora),
         max_length=world.context,
         max_new_tokens=world.max_new_tokens,
         fixed_length=world.fixed_length,
@@ -80,60 +77,15 @@ def _prepare_world(config: CompareConfig, world: World) -> Prepared:
         data_label=f"the built-in world '{world.name}'",
         model_label=model_label,
         model_folder=str(folder.resolve()) if folder else None,
-        model_notes=_model_notes(config, folder) if folder else (),
+        model_notes=base.notes(config, folder) if folder else (),
     )
     return Prepared(config, settings, _plan(config, settings), None, policy)
-
-
-def _open_base(config: CompareConfig) -> tuple[Path, Policy]:
-    """The base model that the user gave, as a checkpoint folder and as a policy."""
-    assert config.model is not None
-    import torch
-
-    # One progress bar per model is noise, and hides the one line that matters.
-    transformers_logging.disable_progress_bar()
-    folder = dequantised(config.model) if is_gguf(config.model) else Path(config.model)
-    policy = load_policy(
-        folder, eos_id=-1, dtype=getattr(torch, config.dtype), device=resolve_device("cpu")
-    )
-    if config.gradient_checkpointing:
-        recompute.prepare(policy.model)
-    return folder, policy
-
-
-def _base_of_world(config: CompareConfig, world: World) -> tuple[Policy, Path | None, str, str]:
-    """The base model (of the first seed), its folder if it has one, name and fingerprint."""
-    if not world.needs_model:
-        policy = small_transformer(
-            vocabulary=len(world.vocabulary),
-            context=world.context,
-            eos_id=world.eos_id,
-            seed=config.seeds[0],
-        )
-        return (
-            policy,
-            None,
-            f"built-in GPT-2, 2 layers of 64 ({policy.parameters_count:,} weights)",
-            fingerprint(policy.model.config.to_dict()),
-        )
-    folder, policy = _open_base(config)
-    policy.eos_id = world.eos_id
-    if world.context > policy.context:
-        raise ModelError(
-            f"--model {config.model}: world {world.name!r} needs {world.context} positions, the "
-            f"model has {policy.context}"
-        )
-    return policy, folder, _model_label(config, policy), _hash_folder(folder)
-
-
-def _width(policy: Policy) -> int:
-    return policy.model.config.get_text_config().hidden_size
 
 
 def _prepare_files(config: CompareConfig) -> Prepared:
     assert config.model is not None
     # The model is opened first: a wrong folder is the commoner slip, and the faster to find.
-    folder, policy = _open_base(config)
+    folder, policy = base.opened(config)
     # A quarter of the context stays free for sampled completions behind the longest prompt.
     max_length = config.max_length or min(policy.context * 3 // 4, 512)
     if max_length > policy.context:
@@ -144,6 +96,35 @@ def _prepare_files(config: CompareConfig) -> Prepared:
     policy.eos_id = tokeniser.eos_id
     if config.start == "auto" and config.demonstrations is None and tokeniser.has_template:
         config = config.model_copy(update={"start": "base"})
+    dataset = _read(config, tokeniser)
+    grader, content = _grader(config, policy)
+    settings = Settings(
+        recipe=config.recipe or recipe_for(base.width(policy), config.lora),
+        max_length=max_length,
+        max_new_tokens=_longest_answer(config, dataset, policy),
+        eos_id=tokeniser.eos_id,
+        vocabulary=policy.model.config.get_text_config().vocab_size,
+        parameters=policy.parameters_count,
+        sample_batch=FILES.sample_batch,
+        margin=config.margin or FILES.margin,
+        data_fingerprint=dataset.fingerprint(),
+        model_fingerprint=base.hash_folder(folder),
+        data_label=Path(str(config.data)).name,
+        model_label=base.label(config, policy),
+        model_folder=str(folder.resolve()),
+        model_notes=base.notes(config, folder),
+        grader=grader,
+        grader_fingerprint=content,
+    )
+    return Prepared(config, settings, _plan(config, settings), dataset, policy)
+
+
+def _read(config: CompareConfig, tokeniser: Tokeniser) -> Dataset:
+    """The data list, with enough in every part of it.
+
+    Raises:
+        DataError: when a split is too small, or no demonstration is left.
+    """
     assert config.data is not None
     dataset = build(
         config.data,
@@ -165,6 +146,15 @@ def _prepare_files(config: CompareConfig) -> Prepared:
             f"{config.demonstrations}: none of its demonstrations is left for training; look at "
             "the audit (allroads data audit) for what was dropped, and why"
         )
+    return dataset
+
+
+def _longest_answer(config: CompareConfig, dataset: Dataset, policy: Policy) -> int:
+    """Most tokens of a sample: what was asked for, else what covers four in five chosen answers.
+
+    Raises:
+        ModelError: when what was asked for does not fit behind the longest prompt.
+    """
     chosen = [len(pair.chosen) for pair in dataset.pairs["train"]]
     longest_prompt = max(len(p.tokens) for rows in dataset.prompts.values() for p in rows)
     wanted = config.max_new_tokens or int(np.percentile(chosen, 80))
@@ -174,53 +164,7 @@ def _prepare_files(config: CompareConfig) -> Prepared:
             f"--max-new-tokens {wanted}: the longest prompt leaves room for {room}; give less, or "
             "lower --max-length"
         )
-    grader, content = _grader(config, policy)
-    settings = Settings(
-        recipe=config.recipe or recipe_for(_width(policy), config.lora),
-        max_length=max_length,
-        max_new_tokens=max(1, min(wanted, room)),
-        eos_id=tokeniser.eos_id,
-        vocabulary=policy.model.config.get_text_config().vocab_size,
-        parameters=policy.parameters_count,
-        sample_batch=FILES.sample_batch,
-        margin=config.margin or FILES.margin,
-        data_fingerprint=dataset.fingerprint(),
-        model_fingerprint=_hash_folder(folder),
-        data_label=Path(str(config.data)).name,
-        model_label=_model_label(config, policy),
-        model_folder=str(folder.resolve()),
-        model_notes=_model_notes(config, folder),
-        grader=grader,
-        grader_fingerprint=content,
-    )
-    return Prepared(config, settings, _plan(config, settings), dataset, policy)
-
-
-def _model_label(config: CompareConfig, policy: Policy) -> str:
-    assert config.model is not None
-    label = f"{Path(config.model).name} ({policy.parameters_count:,} weights)"
-    if config.lora is not None:
-        label += f", LoRA of rank {config.lora.rank}"
-    return label + ("" if config.dtype == "float32" else f", {config.dtype}")
-
-
-def _model_notes(config: CompareConfig, folder: Path) -> tuple[str, ...]:
-    notes = [note_on(folder)]
-    if config.lora is not None:
-        notes.append(
-            f"every stage trains an adapter of rank {config.lora.rank} (alpha "
-            f"{config.lora.alpha:g}) and leaves the base model's weights as they are"
-        )
-    if config.dtype == "bfloat16":
-        gain = bfloat16_gain(resolve_device(config.device))
-        if gain < 1:
-            notes.append(
-                "this device has no bfloat16 instructions: a matrix product takes "
-                f"{1 / gain:.1f} times as long as in float32; --dtype float32 is faster here"
-            )
-    if config.start == "base":
-        notes.append("the roads start from the base model as it is, without likelihood first")
-    return tuple(note for note in notes if note)
+    return max(1, min(wanted, room))
 
 
 def _plan(config: CompareConfig, settings: Settings) -> Plan:
@@ -257,7 +201,7 @@ def _grader(config: CompareConfig, policy: Policy) -> tuple[str, str]:
             f"--grader {config.grader}: it has weights of the policy {config.model}; what grades a "
             "policy must have another backbone: give another folder, or leave --grader out"
         )
-    return name, _hash_folder(folder)
+    return name, base.hash_folder(folder)
 
 
 def _given(config: CompareConfig) -> dict[str, str]:
@@ -268,7 +212,7 @@ def _given(config: CompareConfig) -> dict[str, str]:
     for flag, folder in flags:
         if not (is_adapter(folder) or (Path(folder) / "config.json").is_file()):
             raise ModelError(f"{flag}{folder}: expected a model folder; found no config.json in it")
-    return {folder: _hash_folder(Path(folder)) for _, folder in flags}
+    return {folder: base.hash_folder(Path(folder)) for _, folder in flags}
 
 
 def compare(prepared: Prepared, folder: Path, listener: Listener, command: str) -> Results:
@@ -348,15 +292,3 @@ def write_inputs(prepared: Prepared, folder: Path) -> None:
             AutoTokenizer.from_pretrained(prepared.settings.model_folder).save_pretrained(path)
 
     files.write_folder(tokenizer, fill)
-
-
-def _hash_folder(folder: Path) -> str:
-    """Fingerprint of a model folder's weights, configuration and tokenizer."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".json", ".bin", ".model", ".jinja"):
-            digest.update(path.name.encode())
-            with path.open("rb") as file:
-                while block := file.read(1 << 22):
-                    digest.update(block)
-    return digest.hexdigest()

@@ -36,7 +36,7 @@ def test_tokens_and_graded_answers_follow_from_the_counts(inputs: tuple[Path, Pa
         )
         for job in prepared.plan.jobs.values()
     }
-    # 20 test, 24 train and 18 selection prompts (of at most 20, 24 and 64); rows of 4 + 5 tokens.
+    # 20 test, 24 train and 18 selection prompts (of at most 20, 24 and 48); rows of 4 + 5 tokens.
     answers = 20 + 24 + 18
     assert found["evaluate"] == Tokens(0, answers * 5, 1.2 * answers * 9, 20 + 24)
     pool = 20 * 12 + (24 + 18) * 4

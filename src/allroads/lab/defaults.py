@@ -38,7 +38,7 @@ FILES = Defaults(
     settings={
         "betas": (0.05, 0.2),
         "snapshots": 2,
-        "eval_prompts": 80,
+        "eval_prompts": 64,
         "ns": (2, 4),
         "pool": 8,
         "token_budget": 1024,

@@ -119,7 +119,7 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
     limit = prepared.config.eval_prompts
     test = min(limit, shape.prompts["test"])
     train = min(max(24, limit // 2), shape.prompts["train"])
-    selection = min(max(64, limit // 2), shape.prompts["selection"])
+    selection = min(max(48, limit // 2), shape.prompts["selection"])
     if job.kind == "evaluate":
         each = job.spec["snapshots"] * job.spec["samples"]
         count = each * (test + train + selection)

@@ -213,7 +213,7 @@ def _bench(shop: Workshop, job: Job) -> Bench:
     bench = Bench(
         test=test,
         train=_some(dataset.prompts["train"], max(24, job.spec["prompts"] // 2)),
-        selection=_some(dataset.prompts["selection"], max(64, job.spec["prompts"] // 2)),
+        selection=_some(dataset.prompts["selection"], max(48, job.spec["prompts"] // 2)),
         metric=_metric(shop, job, lambda: bench),
         start=start,
         selection_scorer=shop.scorer(job.spec["selection"], job.seed),

@@ -1,7 +1,7 @@
 """Soft value iteration reaches the Boltzmann distribution of the reward.
 
-Backwards over prefixes, V = beta log sum_a [ref(a)] exp(Q(a) / beta); the policy exp((Q - V) / beta)
-[times ref] gives every completion its share of P*_r, and V of the prompt is beta log Z.
+Backwards over prefixes, V = beta log sum_a [ref(a)] exp(Q(a) / beta). The policy [ref times]
+exp((Q - V) / beta) gives every completion its share of P*_r, and V of the prompt is beta log Z.
 
 Source: paper, section 2; Ziebart 2010, ch. 9.
 """

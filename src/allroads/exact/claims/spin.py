@@ -96,7 +96,7 @@ def _leaves(e: Example, logits: Array) -> Array:
 
 
 def ascent(e: Example, data: Array, *, renew: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Follow SPIN: after each step the KL from the start, and how far its gradient is from SFT's."""
+    """Follow SPIN: before each step, the KL from the start and its gradient's distance from SFT."""
     logits, log_opponent = e.tree.flatten(e.policy), e.log_pi
     far, apart = [], []
     for _ in range(STEPS):

@@ -1,6 +1,7 @@
 """Finite token trees, where everything can be summed: the paper's claims without sampling.
 
-float64 and NumPy only. It is the second witness of `objectives`, which it never imports.
+float64 and NumPy only. It is the second witness of `objectives`, which it never imports. "The
+paper" is Swamy et al. 2025, arXiv:2503.01067.
 """
 
 from allroads.exact.measures import (

@@ -41,7 +41,7 @@ def causal_entropy(tree: Tree, policy: Levels) -> Array:
 
     On a tree it is the entropy of whole completions, because a prefix remembers every choice.
 
-    Source: Ziebart 2010, "Modeling purposeful adaptive behavior", ch. 4; paper, section 2.
+    Source: Ziebart 2010, "Modeling purposeful adaptive behavior"; the paper (soft RL).
     """
     reach = tree.prefix_sums(policy)
     parts = (expectation(r, entropy(p)) for r, p in zip(reach, policy, strict=True))
@@ -69,7 +69,7 @@ def log_partition(
 def boltzmann(reward_PL: Array, *, beta: float = 1.0, reference_PL: Array | None = None) -> Array:
     """Leaf log-probabilities proportional to exp(reward / beta), times the reference if given.
 
-    Source: paper, section 2 (the target P*_r); Rafailov et al. 2023, arXiv:2305.18290, eq. 4.
+    Source: the paper (the target P*_r); Rafailov et al. 2023, arXiv:2305.18290, eq. 4.
     """
     score = reward_PL / beta
     score = score if reference_PL is None else score + reference_PL

@@ -37,7 +37,7 @@ class Pairs:
     def nll(self, reward_PL: Array) -> float:
         """Surprise at all labels under Bradley-Terry, -log sigma(difference), in nats, summed.
 
-        Source: Bradley and Terry 1952; paper, section 2 (the likelihood of both stages).
+        Source: Bradley and Terry 1952; the paper (the likelihood of both stages).
         """
         d = self.differences(reward_PL)
         surprise = self.share_M * np.logaddexp(0, -d) + (1 - self.share_M) * np.logaddexp(0, d)

@@ -42,8 +42,8 @@ def soft_value_iteration(
     Raises:
         InputError: beta is not positive, or shapes do not fit the tree.
 
-    Source: Ziebart 2010, ch. 9; paper, section 2 (soft RL); with a reference, Rafailov et al.
-    2023, arXiv:2305.18290, eq. 3-4.
+    Source: Ziebart 2010, "Modeling purposeful adaptive behavior"; the paper (soft RL); with a
+    reference, Rafailov et al. 2023, arXiv:2305.18290, eq. 3-4.
     """
     if not beta > 0:
         raise InputError(f"beta must be positive, got {beta}")
@@ -70,6 +70,6 @@ def implicit_reward(
 ) -> Array:
     """The reward that a policy implies: beta log pi, or beta log(pi / ref). Reward units, (P, L).
 
-    Source: paper, section 2 (local reward models); Rafailov et al. 2023, arXiv:2305.18290, eq. 5.
+    Source: the paper (local reward models); Rafailov et al. 2023, arXiv:2305.18290, eq. 5.
     """
     return beta * (logprob_PL if reference_PL is None else logprob_PL - reference_PL)

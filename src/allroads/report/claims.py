@@ -73,14 +73,17 @@ def picture(name: str, drawing: Drawing) -> Picture:
     sheet = Sheet(f"claim-{name}", 320)
     top = sheet.heading(16, drawing.y)
     axes = sheet.axes(top=top, bottom=46, left=52)
+    most = max(len(line.x) for line in drawing.lines)
     for index, line in enumerate(drawing.lines):
-        few = len(line.x) <= 16
+        # A line of few points among lines of many lies on one of them: its points are enough.
+        dotted = len(line.x) < most / 2
         axes.plot(
             line.x,
             line.y,
             color=ink.colour(index),
-            linestyle="none" if few and len(drawing.lines[0].x) > 16 else ink.dash(index),
-            marker=ink.marker(index) if few else "none",
+            linestyle="none" if dotted else ink.dash(index),
+            marker=ink.marker(index),
+            markevery=1 if dotted else max(1, len(line.x) // 8),
             markersize=5,
             linewidth=1.8,
         )
@@ -109,7 +112,7 @@ def _scale(axes: Axes, which: str, *, logarithmic: bool) -> None:
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis.set_major_locator(LogLocator(numticks=6))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.number(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.power_of_ten(value)))
 
 
 def _of_drawing(drawing: Drawing) -> Table:

@@ -5,7 +5,7 @@ reward share its probability as the policy does. So KL(best || pi) = E_best[log 
 p(v)] is exact, ties included. log N - (N - 1)/N bounds it, and is reached where there are no ties.
 At equal KL no policy has more reward than the soft-optimal one.
 
-Source: paper, section 3 (best-of-N); Beirami et al. 2024, arXiv:2401.01879, th. 1 (the bound).
+Source: Beirami et al. 2024, arXiv:2401.01879 (log N - (N - 1)/N is a bound); our derivation.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ CLAIM = Claim(
     name="best-of-n",
     statement="Best-of-N has an exact distribution and KL, ties included; log N - (N - 1)/N is "
     "only a bound; at equal KL the soft-optimal policy has at least its reward.",
-    source="paper, section 3; Beirami et al. 2024, theorem 1",
+    source="Beirami et al. 2024, arXiv:2401.01879 (the bound); our derivation",
     check=check,
     draw=draw,
 )

@@ -9,7 +9,7 @@ Everything is finite and enumerated: four possible rewards, equally likely; a fe
 Bradley-Terry labels; a reward model that is a function of the labels and sees only the number of
 ones; on-policy pairs.
 
-Source: paper, section 3 (hypothesis 1); Cover and Thomas 2006, theorem 2.8.1.
+Source: the paper (hypothesis 1); Cover and Thomas 2006, theorem 2.8.1.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ CLAIM = Claim(
     name="data-processing",
     statement="From labels to reward model to samples that it labels, information about the true "
     "reward never rises; with a labeller from outside it does.",
-    source="paper, section 3 (hypothesis 1); Cover and Thomas 2006, theorem 2.8.1",
+    source="Swamy et al. 2025 (hypothesis 1); Cover and Thomas 2006, theorem 2.8.1",
     check=check,
     draw=draw,
 )

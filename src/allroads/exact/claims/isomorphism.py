@@ -4,7 +4,7 @@ pi -> r_pi = beta log(pi [/ ref]) is a logarithm; r_pi -> pi is soft RL. Z(r_pi)
 trip returns pi; the other one returns r less beta log Z, a shift of each prompt that Bradley-Terry
 cannot see.
 
-Source: paper, section 2 (policy-reward isomorphism); Rafailov et al. 2023, arXiv:2305.18290, th. 1.
+Source: the paper (policy-reward isomorphism); Rafailov et al. 2023, arXiv:2305.18290, theorem 1.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ CLAIM = Claim(
     name="isomorphism",
     statement="Policies and implied rewards are one to one: Z(r_pi) = 1, soft RL on r_pi returns "
     "pi, and a reward comes back up to a shift of each prompt, to which preferences are blind.",
-    source="paper, section 2; Rafailov et al. 2023, theorem 1",
+    source="Swamy et al. 2025 (policy-reward isomorphism); Rafailov et al. 2023, theorem 1",
     check=check,
     draw=draw,
 )

@@ -4,7 +4,7 @@ E_pi[r] + beta H(pi) = beta log Z(r) - beta KL(P_pi || P*_r), for every policy; 
 -beta KL(pi || ref) stands in place of the entropy. So the best policy of *any* class is the one
 whose distribution is nearest to P*_r, in this direction.
 
-Source: paper, section 2 (soft RL), and the lemma before theorem 2.2.
+Source: the paper (soft RL as a projection).
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ CLAIM = Claim(
     name="projection",
     statement="Soft RL is a reverse-KL projection: E[r] + beta H(pi) = beta log Z - beta "
     "KL(pi || P*), so over any class of policies the best one is the nearest to P*.",
-    source="paper, section 2 and the lemma before theorem 2.2",
+    source="Swamy et al. 2025 (soft RL as a projection)",
     check=check,
     draw=draw,
 )

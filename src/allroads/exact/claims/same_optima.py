@@ -6,7 +6,7 @@ policies that the two roads may return are the same set, whatever the pairs cove
 nobody labelled leaves both roads equally free. Where a ridge makes the optimum unique, both roads
 return the same policy, if the ridge is in coordinates that a pair can see.
 
-Source: paper, theorem 2.2 (entropy form); the form with a reference is our reconstruction of its
+Source: the paper, theorem 2.2 (entropy form); with a reference it is our reconstruction of its
 companion, theorem 2.3.
 """
 
@@ -253,7 +253,7 @@ CLAIM = Claim(
     name="same-optima",
     statement="Where rewards and implied rewards have the same differences within prompts, reward "
     "model + soft RL and DPO have the same set of optima, whatever the pairs cover.",
-    source="paper, theorem 2.2; with a reference: our reconstruction of theorem 2.3",
+    source="Swamy et al. 2025, theorem 2.2; with a reference: our reconstruction of theorem 2.3",
     check=check,
     draw=draw,
 )

@@ -3,7 +3,7 @@
 Backwards over prefixes, V = beta log sum_a [ref(a)] exp(Q(a) / beta). The policy [ref times]
 exp((Q - V) / beta) gives every completion its share of P*_r, and V of the prompt is beta log Z.
 
-Source: paper, section 2; Ziebart 2010, ch. 9.
+Source: the paper (soft RL); Ziebart 2010, "Modeling purposeful adaptive behavior".
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ CLAIM = Claim(
     name="soft-values",
     statement="Soft value iteration over prefixes reaches P* exactly, and its value of a prompt "
     "is beta log Z.",
-    source="paper, section 2; Ziebart 2010, ch. 9",
+    source="Swamy et al. 2025 (soft RL); Ziebart 2010",
     check=check,
     draw=draw,
 )

@@ -5,8 +5,8 @@ samples add, E_pi[grad log pi], is zero. SPIN as published is a logistic loss on
 samples of an opponent; where pi is the opponent its gradient is beta / 2 times that of SFT, and
 elsewhere it is another vector.
 
-Source: paper, introduction (a variant of SPIN is SFT; our reconstruction); Chen et al. 2024,
-arXiv:2401.01335, eq. 4.7.
+Source: the paper (a variant of SPIN is SFT; our reconstruction); Chen et al. 2024,
+arXiv:2401.01335.
 """
 
 from __future__ import annotations
@@ -132,8 +132,9 @@ def draw() -> Drawing:
 CLAIM = Claim(
     name="spin",
     statement="Maximum-entropy IRL over local rewards is SFT, since the expected score is zero; "
-    "SPIN's gradient is beta/2 times SFT's where the policy is its own opponent, and only there.",
-    source="paper, introduction (our reconstruction); Chen et al. 2024, eq. 4.7",
+    "SPIN's gradient is beta/2 times SFT's where the policy is its own opponent, and departs from "
+    "it elsewhere.",
+    source="Swamy et al. 2025 (our reconstruction); SPIN: Chen et al. 2024, arXiv:2401.01335",
     check=check,
     draw=draw,
 )

@@ -4,8 +4,8 @@ log(pi*(a|s) / ref(a|s)) = (Q(s, a) - V(s)) / beta, and along a completion these
 log Z) / beta. So a reward of k parameters asks k numbers of a reward model; of a policy it asks the
 advantage after every prefix, which moves in more and more directions as the horizon grows.
 
-Source: paper, section 3 (a local reward model is a soft Q-function); Rafailov et al. 2024,
-arXiv:2404.12358, eq. 5-7.
+Source: the paper (a local reward model is a soft Q-function); Rafailov et al. 2024,
+arXiv:2404.12358.
 """
 
 from __future__ import annotations
@@ -166,7 +166,8 @@ CLAIM = Claim(
     statement="The token log-ratio of the soft-optimal policy is the soft advantage (Q - V) / "
     "beta; a reward of k parameters asks more than k numbers of it once there is more than one "
     "token.",
-    source="paper, section 3 (a local reward model is a soft Q-function); Rafailov et al. 2024",
+    source="Swamy et al. 2025 (a local reward model is a soft Q-function); Rafailov et al. 2024, "
+    "arXiv:2404.12358",
     check=check,
     draw=draw,
 )

@@ -5,7 +5,7 @@ r_w and then running soft RL returns the policy of Pi(R_sim) that is likeliest b
 likelihood, *if* soft RL reaches P*_r: then r_w and the policy's implied reward differ by a shift of
 each prompt. A class of policies that cannot reach P*_r breaks it.
 
-Source: paper, theorem 3.1.
+Source: the paper, theorem 3.1.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ CLAIM = Claim(
     name="two-stage",
     statement="If soft RL loses nothing, a reward model over R_sim followed by soft RL is maximum "
     "likelihood over Pi(R_sim), the policies that are optimal for rewards of R_sim.",
-    source="paper, theorem 3.1",
+    source="Swamy et al. 2025, theorem 3.1",
     check=check,
     draw=draw,
 )

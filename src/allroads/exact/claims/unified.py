@@ -5,7 +5,7 @@ equally likely under the reference, and a reward in place of the data. RLHF take
 after the other: the first on preferences, over rewards; the second towards the policy. DPO is the
 first on preferences, over the rewards that policies imply.
 
-Source: paper, section 2 (unified objective).
+Source: the paper (unified objective).
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ CLAIM = Claim(
     name="unified",
     statement="SFT, max-entropy RL, RLHF and DPO are special cases of KL(P_D || P_pi) + beta "
     "KL(P_pi || P_ref).",
-    source="paper, section 2",
+    source="Swamy et al. 2025 (unified objective)",
     check=check,
     draw=draw,
 )

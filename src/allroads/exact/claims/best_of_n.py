@@ -104,10 +104,11 @@ def best_of(n: int, log_pi: Array, reward_PL: Array) -> Array:
         _, place = np.unique(reward, return_inverse=True)
         mass = np.bincount(place, weights=np.exp(log_p))
         upto = np.minimum(np.cumsum(mass), 1.0)
-        below = np.concatenate([[0.0], upto[:-1]])
-        # F^n - F-^n = mass * (F^(n-1) + F^(n-2) F- + ... + F-^(n-1)): no difference of near powers.
-        powers = sum(upto ** (n - 1 - k) * below**k for k in range(n))
-        rows.append(log_p + np.log(powers)[place])
+        # F^n - F-^n = F^n (1 - (1 - mass / F)^n), in logarithms: no difference of near powers.
+        with np.errstate(divide="ignore"):
+            left_out = n * np.log1p(-np.minimum(mass / upto, 1.0))
+        log_gain = n * np.log(upto) + np.log(-np.expm1(left_out)) - np.log(mass)
+        rows.append(log_p + log_gain[place])
     return np.array(rows)
 
 

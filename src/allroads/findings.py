@@ -18,7 +18,7 @@ class Check(Record):
     says: str
     """One sentence: what the two sides are, and in which unit."""
     left: float
-    """The left side, where the two sides differ most."""
+    """The left side, where the two sides differ most; where they agree, at its largest entry."""
     right: float
     """The right side at the same place."""
     gap: float

@@ -1,7 +1,7 @@
 """Finite token trees, where everything can be summed: the paper's claims without sampling.
 
-float64 and NumPy only. It is the second witness of `objectives`, which it never imports. "The
-paper" is Swamy et al. 2025, arXiv:2503.01067.
+float64 in NumPy (two claims borrow a solver or a function of SciPy), never torch: it is the second
+witness of `objectives`, which it never imports. "The paper" is Swamy et al. 2025, arXiv:2503.01067.
 """
 
 from allroads.exact.measures import (

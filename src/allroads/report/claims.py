@@ -48,8 +48,8 @@ def write(
 def of_checks(checks: Sequence[Check]) -> Table:
     """The two sides of every variant and how far they are apart."""
     return Table(
-        caption="Both sides where they differ most; the gap is that difference (or the excess, "
-        "where one side may not exceed the other).",
+        caption="Both sides where they differ most (where they agree: at the largest entry), and "
+        "their greatest difference; where one may not exceed the other, the greatest excess.",
         columns=("Variant", "Left", "Right", "Gap", "Rounding allowed", "As expected"),
         rows=tuple(
             (

@@ -76,14 +76,14 @@ def write_tables() -> None:
 
 def write_figure(name: str, drawing: Drawing) -> None:
     mpl.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 11})
-    figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.4, 4.2), layout="constrained")
     for line, marker in zip(drawing.lines, "os^vPX", strict=False):
         dots = len(line.x) <= 16
         axes.plot(line.x, line.y, marker=marker if dots else None, label=line.name, linewidth=1.8)
     axes.set(xlabel=drawing.x, ylabel=drawing.y)
     axes.set_xscale("log" if drawing.log_x else "linear")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.savefig(DOCS / f"theory-{name}.png", dpi=120, metadata={"Software": None})
     plt.close(figure)
 

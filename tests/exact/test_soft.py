@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import approx_fprime
 
 from allroads.errors import InputError
 from allroads.exact import (
@@ -24,6 +25,7 @@ from allroads.exact import (
     kl,
     leaf_logprobs,
     log_partition,
+    logit_gradient,
     random_policy,
     soft_value_iteration,
     token_kl,
@@ -110,6 +112,23 @@ def test_no_other_policy_does_better(tree: Tree, seed: int, beta: float):
     log_pi, log_ref = leaf_logprobs(tree, other), leaf_logprobs(tree, reference)
     value = expectation(log_pi, reward) - beta * kl(log_pi, log_ref)
     assert (value <= found.root_P + 1e-12).all()
+
+
+@given(tree=trees(leaves=40), seed=SEEDS)
+def test_logit_gradient_by_finite_differences(tree: Tree, seed: int):
+    rng = np.random.default_rng(seed)
+    logits = tree.flatten(random_policy(tree, rng))
+    weight = rng.standard_normal((tree.prompts, tree.leaves))
+
+    def objective(x: np.ndarray) -> float:
+        policy = from_logits(tree.unflatten(x.reshape(logits.shape)))
+        return float((weight * np.exp(leaf_logprobs(tree, policy))).sum())
+
+    policy = from_logits(tree.unflatten(logits))
+    slope = weight * np.exp(leaf_logprobs(tree, policy))
+    exact = tree.flatten(logit_gradient(tree, policy, slope)).ravel()
+    numeric = approx_fprime(logits.ravel(), objective, 1e-6)
+    np.testing.assert_allclose(exact, numeric, atol=1e-4)
 
 
 def test_tokens_that_never_come():

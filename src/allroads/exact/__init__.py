@@ -18,6 +18,7 @@ from allroads.exact.policies import (
     conditionals,
     from_logits,
     leaf_logprobs,
+    logit_gradient,
     random_policy,
     uniform,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "kl",
     "leaf_logprobs",
     "log_partition",
+    "logit_gradient",
     "random_policy",
     "soft_value_iteration",
     "token_kl",

@@ -192,7 +192,7 @@ def _broken(e: Example, pairs: Pairs) -> tuple[Check, ...]:
         ),
         "weight decay on one side": (
             "the ridge on DPO alone",
-            soft_rl(e, reward_model(e, pairs, ridge=1e-6)),
+            soft_rl(e, reward_model(e, pairs, ridge=0.0)),
             log_dpo,
         ),
         "weight decay that sees the prompt's shift": (

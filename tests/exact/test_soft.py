@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -174,6 +175,10 @@ def test_a_million_leaves_take_seconds(shape: tuple[int, int, int | None]):
     begun = time.process_time()
     found = soft_value_iteration(tree, reward, beta=0.5, reference=reference)
     assert time.process_time() - begun < 2.0
+    tracemalloc.start()
+    leaf_logprobs(tree, soft_value_iteration(tree, reward, reference=reference).policy)
+    assert tracemalloc.get_traced_memory()[1] < 5e8
+    tracemalloc.stop()
     assert found.root_P[0] == pytest.approx(
         0.5 * log_partition(reward, beta=0.5, reference_PL=leaf_logprobs(tree, reference))[0]
     )

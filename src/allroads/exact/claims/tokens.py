@@ -80,7 +80,8 @@ def check() -> tuple[Check, ...]:
         *(
             exceeds(
                 f"horizon {h}",
-                "directions in which the policy's log-ratios move, and parameters of the reward",
+                "directions in which the policy's log-ratios move, and parameters of the reward "
+                "(singular values above a thousandth of the largest)",
                 directions(h)[1],
                 2,
             )

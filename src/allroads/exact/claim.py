@@ -104,6 +104,7 @@ def _excess(
         variant=variant,
         premise=premise,
         says=says,
+        relation="at most",
         left=float(a.ravel()[worst]),
         right=float(b.ravel()[worst]),
         gap=gap if np.isnan(gap) else max(gap, 0.0),

@@ -165,6 +165,12 @@ def test_a_price_that_is_not_positive_is_refused(beta: float):
         soft_value_iteration(Tree(vocabulary=2, horizon=1), np.zeros((1, 2)), beta=beta)
 
 
+@pytest.mark.parametrize("reward", [math.nan, math.inf])
+def test_a_reward_that_is_no_number_is_refused(reward: float):
+    with pytest.raises(InputError, match="reward_PL"):
+        soft_value_iteration(Tree(vocabulary=2, horizon=1), np.array([[0.0, reward]]))
+
+
 @pytest.mark.parametrize("shape", [(10, 6, None), (2, 20, None), (11, 6, 0)])
 def test_a_million_leaves_take_seconds(shape: tuple[int, int, int | None]):
     vocabulary, horizon, eos = shape

@@ -52,7 +52,7 @@ def of_checks(checks: Sequence[Check]) -> Table:
     return Table(
         caption="Both sides where they differ most (where they agree: at the largest entry), and "
         "their greatest difference; where one may not exceed the other, the greatest excess.",
-        columns=("Variant", "Left", "", "Right", "Gap", "Rounding allowed", "As expected"),
+        columns=("Variant", "Left", "is", "Right", "Gap", "Rounding allowed", "As expected"),
         rows=tuple(
             (
                 Cell(text=check.variant, sub=(check.says,)),

@@ -106,10 +106,10 @@ def best_of(n: int, log_pi: Array, reward_PL: Array) -> Array:
         mass = np.bincount(place, weights=np.exp(log_p))
         upto = np.minimum(np.cumsum(mass), 1.0)
         # F^n - F-^n = F^n (1 - (1 - mass / F)^n), in logarithms: no difference of near powers.
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             left_out = n * np.log1p(-np.minimum(mass / upto, 1.0))
-        log_gain = n * np.log(upto) + np.log(-np.expm1(left_out)) - np.log(mass)
-        rows.append(log_p + log_gain[place])
+            log_gain = n * np.log(upto) + np.log(-np.expm1(left_out)) - np.log(mass)
+        rows.append(log_p + np.where(mass > 0, log_gain, 0.0)[place])
     return np.array(rows)
 
 

@@ -304,6 +304,36 @@ def export(
     typer.echo(f"Exported: {where.resolve()}")
 
 
+@app.command()
+def exact(
+    *,
+    claim: Annotated[str | None, typer.Option(help="One claim; default: all.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the page with the picture here.")] = None,
+) -> None:
+    """Check the theory without sampling: each claim, and each with its premise broken."""
+    from allroads.console import claim_lines, claims_verdict
+    from allroads.errors import ConfigError, nearest
+    from allroads.exact.claims import CLAIMS
+
+    if claim is not None and claim not in CLAIMS:
+        raise ConfigError(f"--claim {claim!r} is unknown: {nearest(claim, CLAIMS)}")
+    chosen = list(CLAIMS.values()) if claim is None else [CLAIMS[claim]]
+    findings = []
+    for place, one in enumerate(chosen, 1):
+        findings.append(one.examine() if html is None else one.illustrate())
+        typer.echo("\n".join(claim_lines(findings[-1], f"[{place}/{len(chosen)}]")))
+    typer.echo(claims_verdict(findings))
+    if html is not None:
+        from allroads import __version__
+        from allroads.report import claims
+
+        command = shlex.join(["allroads", *sys.argv[1:]])
+        where = claims.write(findings, html, command=command, version=__version__)
+        typer.echo(f"Page: {where.resolve()}")
+    if not all(finding.expected for finding in findings):
+        raise typer.Exit(1)
+
+
 @data_app.command("audit")
 def data_audit(
     data: Annotated[str, typer.Argument(help="Preference pairs.")],

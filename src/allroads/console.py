@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from allroads.records import NO_BETTER_THAN_A_COIN
 
 if TYPE_CHECKING:
+    from allroads.findings import Finding
     from allroads.lab.compare import Prepared
     from allroads.lab.estimate import Tokens
     from allroads.lab.runner import Event
@@ -94,6 +97,41 @@ def _duels(duels: Duels) -> str:
     if duels.share is None:
         return f"not measured ({counts})"
     return f"{duels.share.value:.3f} [{duels.share.low:.3f}, {duels.share.high:.3f}] ({counts})"
+
+
+def claim_lines(finding: Finding, place: str) -> list[str]:
+    """One claim as a table: both sides of each variant, their gap, and whether it should be 0."""
+    lines = [
+        f"{place} {finding.name}",
+        *textwrap.wrap(finding.statement, 96, initial_indent="  ", subsequent_indent="  "),
+        f"  {'premise':<9}{'variant':<52}{'left':>11}    {'right':<11}{'gap':>8}",
+    ]
+    for check in finding.checks:
+        premise = "kept" if check.premise else "broken"
+        lines.append(
+            f"  {premise:<9}{check.variant:<52}{check.left:>11.5g}{check.sign:>3} "
+            f"{check.right:<11.5g}{check.gap:>8.1e}"
+            + ("" if check.expected else "  NOT AS EXPECTED")
+        )
+    return [*lines, ""]
+
+
+def claims_verdict(findings: Sequence[Finding]) -> str:
+    """All claims in one sentence."""
+    checks = [check for finding in findings for check in finding.checks]
+    kept = [check for check in checks if check.premise]
+    wrong = [
+        f"{finding.name}: {check.variant}"
+        for finding in findings
+        for check in finding.checks
+        if not check.expected
+    ]
+    if wrong:
+        return f"{len(wrong)} of {len(checks)} checks are not as expected: {'; '.join(wrong)}"
+    return (
+        f"{len(findings)} claim{'' if len(findings) == 1 else 's'}: {len(kept)} checks agree where "
+        f"the premise holds, {len(checks) - len(kept)} differ where it is broken."
+    )
 
 
 class Counted:

@@ -15,7 +15,7 @@ PACKAGE = "allroads"
 
 FLOORS = (
     ("errors", "seeding", "stats", "files"),
-    ("types", "records"),
+    ("types", "records", "findings"),
     ("objectives", "exact", "diagnosis", "report"),
     ("data", "models"),
     ("rollouts", "judges"),
@@ -31,8 +31,8 @@ OPEN_FLOORS = (0, 1, 8)
 
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
-WITHOUT_TORCH = ("errors", "seeding", "stats", "files", "types", "records", "report",
-                 "exact", "diagnosis")  # fmt: skip
+WITHOUT_TORCH = ("errors", "seeding", "stats", "files", "types", "records", "findings",
+                 "report", "exact", "diagnosis")  # fmt: skip
 """Theory, prediction and report are rebuilt on a laptop, from files."""
 
 HEAVY = ("torch", "transformers", "jaxtyping", "safetensors", "tokenizers")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from allroads.records import Mean, Point, Results
 from allroads.report import ink, numbers, reading, tables
@@ -70,7 +70,7 @@ def differences(results: Results) -> Picture | None:
     axes.set_ylim(len(shown) - 0.6, -0.75)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    _round_ticks(axes, "x")
+    ink.round_ticks(axes, "x")
     said = "; ".join(
         f"{c.road} against {c.baseline} {numbers.value_of(c.difference, sign=True)} "
         f"({numbers.interval_of(c.difference, sign=True)}), {c.conclusion}"
@@ -112,7 +112,7 @@ def frontier(results: Results) -> Picture | None:
             _mark(axes, point, index)
     _root_scale(axes, [*(p.kl.value for p in shown), *_bounds(shown)])
     axes.set_xlabel(KL_LABEL)
-    _round_ticks(axes, "y")
+    ink.round_ticks(axes, "y")
     keys = [ink.series_key(i, road) for i, road in enumerate(reading.roads(results))]
     keys += [_RING] if any(p.selected for p in shown) else []
     keys += [_DIAMOND] if any(p.oracle for p in shown) else []
@@ -163,7 +163,7 @@ def overoptimisation(results: Results) -> Picture | None:
                     )
     for axes in (upper, lower):
         _root_scale(axes, kls)
-        _round_ticks(axes, "y")
+        ink.round_ticks(axes, "y")
     upper.set_xticklabels([])
     lower.set_xlabel(KL_LABEL)
     points = tuple(p for _, path in paths for p in path)
@@ -226,17 +226,6 @@ def _mark(axes: Axes, point: Point, index: int) -> None:
     if point.kl_bound is not None and math.isfinite(point.kl_bound):
         axes.plot([x, point.kl_bound], [y, y], color=hue, linewidth=0.9)
         axes.plot(point.kl_bound, y, marker="|", markersize=11, color=hue)
-
-
-def _round_ticks(axes: Axes, which: str) -> None:
-    """Few ticks at round values, all with as many decimals as their step needs."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    low, high = sorted(axes.get_xlim() if which == "x" else axes.get_ylim())
-    ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    step = f"{ticks[1] - ticks[0]:.6f}".rstrip("0")
-    places = len(step.partition(".")[2])
-    axis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.fixed(value, places)))
 
 
 def _root_scale(axes: Axes, values: Sequence[float]) -> None:

@@ -23,7 +23,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.markers import MarkerStyle
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
+from allroads.report import numbers
 from allroads.report.tables import Table
 
 WIDTH = 360.0
@@ -152,6 +154,17 @@ def series_key(index: int, name: str) -> Key:
     hue = f"var(--series-{index % HUES})"
     line = "solid" if index < HUES else "dashed"
     return Key(sign=sign(marker(index), stroke=hue, fill=hue, line=line), name=plain(name, 70))
+
+
+def round_ticks(axes: Axes, which: str) -> None:
+    """Few ticks at round values, all with as many decimals as their step needs."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = sorted(axes.get_xlim() if which == "x" else axes.get_ylim())
+    ticks = MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    step = f"{ticks[1] - ticks[0]:.6f}".rstrip("0")
+    places = len(step.partition(".")[2])
+    axis.set_major_locator(FixedLocator([t for t in ticks if low <= t <= high]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: numbers.fixed(value, places)))
 
 
 class Sheet:

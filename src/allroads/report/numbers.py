@@ -73,6 +73,12 @@ def scientific(value: float | None, digits: int = 2) -> str:
     return f"{mantissa.replace('-', _MINUS)}{_THIN}×{_THIN}10{power}"
 
 
+def power_of_ten(value: float) -> str:
+    """For example 10^-6 with a superscript; from 0.001 to 1 000 the number itself."""
+    exponent = round(math.log10(value))
+    return number(value) if abs(exponent) <= 3 else f"10{str(exponent).translate(_SUPERSCRIPT)}"
+
+
 def value_of(mean: Mean | None, *, sign: bool = False) -> str:
     """The mean alone, rounded as its interval allows."""
     return NOTHING if mean is None else fixed(mean.value, _decimals(mean), sign=sign)

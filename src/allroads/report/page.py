@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from allroads.records import NO_BETTER_THAN_A_COIN, Results
-from allroads.report import figures, judge, numbers, reading, scorers, tables
+from allroads.report import figures, html, judge, numbers, reading, scorers, tables
 
-_TEXT_LIMIT = 20_000
-"""Characters of one prompt or answer that the page holds: the files hold the rest."""
-_CONTROL = {c: "\N{REPLACEMENT CHARACTER}" for c in range(32) if chr(c) not in "\t\n\r"}
 _STATES = {
     "decided": "Decided",
     "undecided": "Undecided",
@@ -24,51 +18,12 @@ _STATES = {
 
 def render(results: Results) -> str:
     """The whole page. A pure function: the same results give the same bytes."""
-    environment = Environment(
-        loader=PackageLoader("allroads.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clipped"] = clipped
-    environment.filters["tight"] = tight
-    environment.filters["number"] = numbers.number
-    page = environment.get_template("page.html.j2").render(_view(results))
-    page = page.translate(_CONTROL)
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return html.fill("page.html.j2", _view(results))
 
 
 def write(results: Results, path: str | os.PathLike[str]) -> Path:
     """Render into `path` at once: a reader, or a kill, finds the old page or the new one."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    page = render(results).encode("utf-8")
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    partial = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.chmod(0o644)
-        partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    return target
-
-
-def clipped(text: str) -> str:
-    """`text`, cut with a count of what is missing where it is too long for a page."""
-    if len(text) <= _TEXT_LIMIT:
-        return text
-    return f"{text[:_TEXT_LIMIT]}… ({numbers.count(len(text) - _TEXT_LIMIT)} more characters)"
-
-
-def tight(text: str) -> str:
-    """`text` with its per cent signs kept on the line of their numbers."""
-    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+    return html.save(render(results), path)
 
 
 def _view(results: Results) -> dict[str, Any]:

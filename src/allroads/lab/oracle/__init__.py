@@ -8,7 +8,7 @@ needs its row in `named`.
 from allroads.lab.oracle.biases import Bias, biases
 from allroads.lab.oracle.kl import KlRow, kl_table
 from allroads.lab.oracle.table import Row, examine, table
-from allroads.lab.oracle.text import bias_lines, kl_lines, lines, road_lines
+from allroads.lab.oracle.text import bias_lines, kl_lines, road_lines, show
 
 __all__ = [
     "Bias",
@@ -19,7 +19,7 @@ __all__ = [
     "examine",
     "kl_lines",
     "kl_table",
-    "lines",
     "road_lines",
+    "show",
     "table",
 ]

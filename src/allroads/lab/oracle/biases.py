@@ -95,9 +95,9 @@ def _second_epoch() -> Bias:
     stage = this.stage.model_copy(update={"source": source})
     this = problem(this.ground, this.road, stage)
     return _bias(
-        "rloo, samples of an earlier pi",
+        "rloo, samples of another pi",
         "the KL term is that of the policy which wrote",
-        "-(E_pi[score] - beta KL(pi || ref)) of the policy in training",
+        "-(E_pi[score] - beta KL(pi, ref)) of the policy in training",
         gradient(this),
         named_gradient(this, leaves_of(this)),
     )

@@ -109,13 +109,15 @@ def policy(ground: Ground, role: str) -> Policy:
     made = small_transformer(
         vocabulary=tree.vocabulary,
         context=max(len(p.tokens) for p in PROMPTS) + tree.horizon,
-        eos_id=0,
+        eos_id=1,
         width=8,
         layers=1,
         heads=2,
         seed=sum(map(ord, role)),
     )
     model = made.model.double()
+    # All ids are real tokens here, and transformers warns of rows that begin or end with padding.
+    model.config.pad_token_id = None
     with torch.no_grad():
         for weight in model.parameters():
             if weight.dim() > 1:

@@ -72,7 +72,7 @@ def kl_table(ground: Ground) -> Iterator[KlRow]:
     in_reward = (t.chance * ratio.detach() * t.pi.sum(dim=2)).sum()
     value = (t.chance * ratio).sum().item()
     yield _row("k1", "in the reward", value, kl.item(), t.gradient(in_reward), wanted,
-               "KL(pi || ref)", wanted)  # fmt: skip
+               "KL(pi, ref)", wanted)  # fmt: skip
 
 
 def _tables(ground: Ground) -> _Tables:
@@ -102,9 +102,9 @@ def _gradient_of(t: _Tables, name: str, place: str, wanted: Tensor) -> tuple[str
         return "0", torch.zeros_like(wanted)
     if place == "completion":
         if name == "k2":
-            return "KL(pi || ref)", wanted
+            return "KL(pi, ref)", wanted
         pi, ref = t.pi.sum(dim=2), t.ref.sum(dim=2)
-        return "KL(ref || pi)", t.gradient((ref.exp() / len(PROMPTS) * (ref - pi)).sum())
+        return "KL(ref, pi)", t.gradient((ref.exp() / len(PROMPTS) * (ref - pi)).sum())
     # Given the prefix, the chance of the next token is differentiated, that of the prefix is not.
     fixed = t.pi.detach()
     after = fixed.flip(2).cumsum(dim=2).flip(2) - fixed
@@ -112,9 +112,9 @@ def _gradient_of(t: _Tables, name: str, place: str, wanted: Tensor) -> tuple[str
     given = (before + after).exp() / len(PROMPTS)
     if name == "k2":
         value = (given * t.pi.exp() * (t.pi - t.ref) * _real(t)).sum()
-        return "KL(pi || ref) of the next token, prefixes given", t.gradient(value)
+        return "KL(pi, ref) of the next token, prefixes given", t.gradient(value)
     value = (given * t.ref.exp() * (t.ref - t.pi) * _real(t)).sum()
-    return "KL(ref || pi) of the next token, prefixes given", t.gradient(value)
+    return "KL(ref, pi) of the next token, prefixes given", t.gradient(value)
 
 
 def _real(t: _Tables) -> Tensor:

@@ -161,7 +161,7 @@ NAMED: dict[str, Named] = {
     ),
     "bradley-terry": Named(words=_bradley_terry_words, value=_bradley_terry),
     "rloo": Named(
-        words=lambda stage: "-(E_pi[score] - beta KL(pi || ref))",
+        words=lambda stage: "-(E_pi[score] - beta KL(pi, ref))",
         value=_regularised_reward,
     ),
 }

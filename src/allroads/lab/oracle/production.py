@@ -32,7 +32,10 @@ def gradient(problem: Problem) -> Tensor:
     drawn from the prompts, and all groups of completions that it could get.
     """
     if problem.stage.source.sampled:
-        return mean_over_rounds(problem, _single_prompts(problem))
+        rounds = list(_single_prompts(problem))
+        if problem.ground.whole:
+            return _mean_over_units(problem, rounds)
+        return mean_over_rounds(problem, iter(rounds))
     policy = problem.trainee if isinstance(problem.trainee, Policy) else None
     material = gather(problem.stage, problem.supplies, policy, 0, Cost())
     return of_batch(problem, list(material.units))
@@ -61,6 +64,19 @@ def of_round(problem: Problem, groups: list[Group]) -> Tensor:
 def mean_over_rounds(problem: Problem, rounds: Iterator[tuple[float, list[Group]]]) -> Tensor:
     """The gradients of rounds, weighed by the rounds' probabilities."""
     return torch.stack([chance * of_round(problem, groups) for chance, groups in rounds]).sum(dim=0)
+
+
+def _mean_over_units(problem: Problem, rounds: list[tuple[float, list[Group]]]) -> Tensor:
+    """The same for rounds of one prompt, all labelled in one go.
+
+    Where no completion was cut nothing connects the groups of a round, and this takes half the
+    time.
+    """
+    groups = [group for _, [group] in rounds]
+    made = labelled(problem.stage, problem.supplies, writer_of(problem), groups, Cost())
+    return torch.stack(
+        [rounds[unit.slot][0] * of_batch(problem, [unit]) for unit in made.units]
+    ).sum(dim=0)
 
 
 def groups_of(problem: Problem, prompt: Prompt) -> Iterator[tuple[float, Group]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from allroads.lab.oracle.biases import biases
+from allroads.lab.oracle.biases import Bias, biases
 from allroads.lab.oracle.ground import GROUNDS
 from allroads.lab.oracle.kl import kl_table
 from allroads.lab.oracle.table import Row, table
 
 
-def road_lines(rows: Iterator[Row]) -> Iterator[str]:
+def road_lines(rows: Iterable[Row]) -> Iterator[str]:
     """Each road as soon as it is examined: how far its gradient is from the one it names."""
     yield "Gradients of the roads against those of the objectives they name (all samples summed)"
     yield f"  {'road':<27}{'stage':<14}{'difference':>10}{'followed':>10}  objective"
@@ -25,11 +25,11 @@ def road_lines(rows: Iterator[Row]) -> Iterator[str]:
     yield ""
 
 
-def bias_lines() -> Iterator[str]:
+def bias_lines(rows: Iterable[Bias]) -> Iterator[str]:
     """Each known bias: length and angle of the mean gradient against the wanted one."""
     yield "What estimators give on average, against what they estimate (1 and 1 are right)"
     yield f"  {'estimator':<39}{'length':>8}{'cosine':>8}  what it gives"
-    for bias in biases():
+    for bias in rows:
         yield f"  {bias.name:<39}{bias.length:>8.3f}{bias.cosine:>8.3f}  {bias.found}"
     yield ""
 
@@ -50,8 +50,16 @@ def kl_lines() -> Iterator[str]:
     yield ""
 
 
-def lines() -> Iterator[str]:
-    """All three tables."""
-    yield from road_lines(table())
-    yield from bias_lines()
-    yield from kl_lines()
+def show(say: Callable[[str], None]) -> bool:
+    """Say all three tables line by line; whether every road has the gradient that it names."""
+    rows: list[Row] = []
+
+    def noted() -> Iterator[Row]:
+        for row in table():
+            rows.append(row)
+            yield row
+
+    for lines in (road_lines(noted()), bias_lines(biases()), kl_lines()):
+        for line in lines:
+            say(line)
+    return all(row.right for row in rows)

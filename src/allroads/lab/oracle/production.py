@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations_with_replacement, product
 
 import torch
@@ -32,10 +33,10 @@ def gradient(problem: Problem) -> Tensor:
     drawn from the prompts, and all groups of completions that it could get.
     """
     if problem.stage.source.sampled:
-        rounds = list(_single_prompts(problem))
-        if problem.ground.whole:
-            return _mean_over_units(problem, rounds)
-        return mean_over_rounds(problem, iter(rounds))
+        chances = _chances_of_units(problem)
+        return torch.stack([c * of_batch(problem, [unit]) for unit, c in chances.items()]).sum(
+            dim=0
+        )
     policy = problem.trainee if isinstance(problem.trainee, Policy) else None
     material = gather(problem.stage, problem.supplies, policy, 0, Cost())
     return of_batch(problem, list(material.units))
@@ -66,17 +67,21 @@ def mean_over_rounds(problem: Problem, rounds: Iterator[tuple[float, list[Group]
     return torch.stack([chance * of_round(problem, groups) for chance, groups in rounds]).sum(dim=0)
 
 
-def _mean_over_units(problem: Problem, rounds: list[tuple[float, list[Group]]]) -> Tensor:
-    """The same for rounds of one prompt, all labelled in one go.
-
-    Where no completion was cut nothing connects the groups of a round, and this takes half the
-    time.
-    """
-    groups = [group for _, [group] in rounds]
-    made = labelled(problem.stage, problem.supplies, writer_of(problem), groups, Cost())
-    return torch.stack(
-        [rounds[unit.slot][0] * of_batch(problem, [unit]) for unit in made.units]
-    ).sum(dim=0)
+def _chances_of_units(problem: Problem) -> dict[Unit, float]:
+    """With which probability a round of one prompt makes which unit."""
+    chances, groups = zip(*_single_prompts(problem), strict=True)
+    # Where no completion was cut nothing connects the groups of a round, and all can be labelled
+    # together; the floor of cut ones is taken over the round.
+    rounds = [list(groups)] if problem.ground.whole else [[group] for group in groups]
+    out: dict[Unit, float] = {}
+    done = 0
+    for together in rounds:
+        made = labelled(problem.stage, problem.supplies, writer_of(problem), together, Cost())
+        for unit in made.units:
+            alike = replace(unit, slot=0)
+            out[alike] = out.get(alike, 0.0) + chances[done + unit.slot]
+        done += len(together)
+    return out
 
 
 def groups_of(problem: Problem, prompt: Prompt) -> Iterator[tuple[float, Group]]:
@@ -114,7 +119,7 @@ def writer_of(problem: Problem) -> Policy:
     return writer
 
 
-def _single_prompts(problem: Problem) -> Iterator[tuple[float, list[Group]]]:
+def _single_prompts(problem: Problem) -> Iterator[tuple[float, Group]]:
     for rho, prompt in zip(problem.ground.tree.rho, PROMPTS, strict=True):
         for chance, group in groups_of(problem, prompt):
-            yield rho * chance, [group]
+            yield rho * chance, group

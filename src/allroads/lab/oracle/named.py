@@ -142,7 +142,8 @@ def _regularised_reward(stage: Stage, leaves: Leaves) -> Tensor:
 
 def _data_words(stage: Stage) -> str:
     if not stage.source.sampled:
-        return "pairs" if stage.source.who == PAIRS else "demonstrations"
+        chosen = "chosen of " if stage.pick == "winners" else ""
+        return chosen + ("pairs" if stage.source.who == PAIRS else "demonstrations")
     writer = "pi" if stage.source.who == SELF else stage.source.who
     return f"{stage.pick} of {stage.source.per_prompt} of {writer}, held fixed"
 

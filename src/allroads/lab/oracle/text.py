@@ -36,7 +36,7 @@ def bias_lines(rows: Iterable[Bias]) -> Iterator[str]:
 
 def kl_lines() -> Iterator[str]:
     """The KL estimators: value, bias, and what their gradient on given samples is."""
-    yield "Estimators of KL(pi || ref), and their gradient as a loss (nats per completion)"
+    yield "Estimators of KL(pi, ref), and their gradient as a loss (nats per completion)"
     yield (
         f"  {'':<5}{'of each':<15}{'mean':>8}{'bias':>9}{'length':>8}{'cosine':>8}"
         "  its gradient is that of"

@@ -309,8 +309,12 @@ def exact(
     *,
     claim: Annotated[str | None, typer.Option(help="One claim; default: all.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write the page with the picture here.")] = None,
+    oracle: Annotated[bool, typer.Option("--oracle", help="The roads' gradients instead.")] = False,
 ) -> None:
     """Check the theory without sampling: each claim, and each with its premise broken."""
+    if oracle:
+        _oracle(alone=claim is None and html is None)
+        return
     from allroads.console import claim_lines, claims_verdict
     from allroads.errors import ConfigError, nearest
     from allroads.exact.claims import CLAIMS
@@ -331,6 +335,17 @@ def exact(
         where = claims.write(findings, html, command=command, version=__version__)
         typer.echo(f"Page: {where.resolve()}")
     if not all(finding.expected for finding in findings):
+        raise typer.Exit(1)
+
+
+def _oracle(*, alone: bool) -> None:
+    from allroads.errors import ConfigError
+
+    if not alone:
+        raise ConfigError("--oracle prints its own tables; leave --claim and --html out")
+    from allroads.lab.oracle import show
+
+    if not show(typer.echo):
         raise typer.Exit(1)
 
 

@@ -24,7 +24,7 @@ from allroads.roads.picks import PICKS, Scored, floored
 from allroads.roads.stage import DEMONSTRATIONS, Stage
 from allroads.rollouts.sampler import sample
 from allroads.seeding import address, child
-from allroads.types import Prompt, Tokens
+from allroads.types import Completion, Prompt, Tokens
 
 _UNFINISHED_PENALTY = 1.0
 
@@ -158,6 +158,26 @@ def _sampled(stage: Stage, supplies: Supplies, writer: Policy, index: int, cost:
         batch_size=supplies.sample_batch,
         fixed_length=supplies.fixed_length,
     )
+    return labelled(stage, supplies, writer, groups, cost)
+
+
+def labelled(
+    stage: Stage,
+    supplies: Supplies,
+    writer: Policy,
+    groups: list[list[Completion]],
+    cost: Cost,
+) -> Round:
+    """The training material that completions of `writer` make: scored, picked, with advantages.
+
+    Args:
+        stage: whose labeller, pick and objective apply.
+        supplies: see `Supplies`.
+        writer: who wrote them.
+        groups: `per_prompt` completions of each prompt of the round.
+        cost: what it took is added.
+    """
+    per_prompt = len(groups[0])
     flat = [one for group in groups for one in group]
     cost.tokens_sampled += sum(len(one.tokens) for one in flat)
     cost.flops += (
@@ -192,12 +212,12 @@ def _sampled(stage: Stage, supplies: Supplies, writer: Policy, index: int, cost:
             )
         )
         advantages.append([one.score for one in picked])
-    facts["dropped"] = float(len(prompts) - len(units))
+    facts["dropped"] = float(len(groups) - len(units))
     facts["failed"] = float(len(scores) - len(good))
     units = _with_reference(units, supplies, cost, offline=False)
     if stage.pick == "group" and units:
         units = _with_advantages(units, advantages, stage)
-    return Round(tuple(units), len(prompts), facts)
+    return Round(tuple(units), len(groups), facts)
 
 
 def _prompts_of_round(stage: Stage, supplies: Supplies, index: int) -> list[Prompt]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allroads.exact.measures import boltzmann, expectation
 from allroads.exact.pairs import sigmoid
@@ -164,7 +165,7 @@ def over_the_table(world: World, pairs: int) -> Learnt:
     return Learnt(soft_optimum(world, reward), reward, value, slope)
 
 
-def _one_table(pair_2N: Array, ridge_L: Array, temperature: float) -> Minimum:
+def _one_table(pair_2N: NDArray[np.intp], ridge_L: Array, temperature: float) -> Minimum:
     """The rewards of the completions that one prompt's pairs (winner, loser) hold."""
     (winner, loser), size = pair_2N, len(ridge_L)
 
@@ -178,10 +179,10 @@ def _one_table(pair_2N: Array, ridge_L: Array, temperature: float) -> Minimum:
     def derivatives(reward: Array) -> tuple[Array, Array]:
         miss = sigmoid(-margins(reward))
         pull = miss / temperature
-        slope = np.bincount(loser, pull, size) - np.bincount(winner, pull, size)
+        slope: Array = np.bincount(loser, pull, size) - np.bincount(winner, pull, size)
         weight = miss * (1 - miss) / temperature**2
-        across = np.bincount(winner * size + loser, weight, size * size).reshape(size, size)
-        across = across + across.T
+        one_way = np.bincount(winner * size + loser, weight, size * size)
+        across = one_way.reshape(size, size) + one_way.reshape(size, size).T
         return slope + ridge_L * reward, np.diag(across.sum(axis=1) + ridge_L) - across
 
     return minimise(value, derivatives, np.zeros(size))

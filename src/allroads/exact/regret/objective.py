@@ -68,7 +68,7 @@ class Objective:
         return self.surprise(reward_PL) + 0.5 * self.ridge * float(squares)
 
     def slope(self, reward_PL: Array) -> Array:
-        """The derivative of F by r, (P, L); sums to zero in each prompt, as F is blind to shifts."""
+        """The derivative of F by r, (P, L); sums to 0 in each prompt: F is blind to shifts."""
         pull = -sigmoid(-self.margins(reward_PL)) / self.temperature
         size = reward_PL.size
         labels = np.bincount(self.winner_N, pull, size) - np.bincount(self.loser_N, pull, size)

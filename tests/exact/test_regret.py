@@ -268,7 +268,7 @@ def test_pairs_needed_by_hand():
     assert pairs_needed(curve, 0.1) == pytest.approx(320)
     assert pairs_needed(curve, 1 / 300) == np.inf
     assert pairs_needed(curve, 2.0) == 32
-    assert slope(np.arange(3), np.array([1.0, 3.0, 5.0])) == pytest.approx(2)
+    assert slope(np.arange(3.0), np.array([[1.0, 3.0, 5.0]])) == pytest.approx([2])
 
 
 def test_cells_differ_from_the_centre_in_their_factor_and_have_fingerprints():

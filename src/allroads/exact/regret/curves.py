@@ -1,16 +1,15 @@
 """From regrets to numbers of pairs: equal regret, growth of the description length, intervals.
 
 Intervals are percentiles of a bootstrap over seeds. Cells share their seeds, so one draw of seeds
-serves all cells. Axis letters: B bootstrap draws, S seeds, N sizes.
+serves all cells. Axis letters: B the plain mean and then one resampling of seeds each, N sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from allroads.exact.regret.cell import CODE_UNIT, DOUBLINGS, REGRET_UNIT
 from allroads.exact.regret.settings import SIZES
@@ -18,6 +17,8 @@ from allroads.exact.tree import Array
 from allroads.seeding import child
 
 DRAWS = 2000
+"""Resamplings of seeds."""
+
 EQUAL_AT = 512
 """Equal regret is taken at what (c) reaches with this many pairs."""
 
@@ -33,10 +34,25 @@ class Interval(NamedTuple):
     high: float
 
 
-def mean_regret(cell: Cell, learner: str, seeds: NDArray[np.intp] | None = None) -> Array:
-    """Mean over (chosen) seeds at each size, (N,), reward units."""
+def interval(values_B: Array) -> Interval:
+    """The plain value, and the percentiles of the resampled ones."""
+    drawn = np.sort(values_B[1:])
+    low, high = drawn[round(0.025 * DRAWS)], drawn[round(0.975 * DRAWS) - 1]
+    return Interval(float(values_B[0]), float(low), float(high))
+
+
+@cache
+def _shares(seeds: int) -> Array:
+    """How much each seed weighs, (B, S)."""
+    rng = child(0, "regret", "bootstrap")
+    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=DRAWS)
+    return np.concatenate([np.ones((1, seeds)), drawn]) / seeds
+
+
+def mean_regret(cell: Cell, learner: str) -> Array:
+    """Mean over seeds at each size, (B, N), reward units."""
     rows = np.array(cell["regret"][learner], dtype=float) * REGRET_UNIT
-    return (rows if seeds is None else rows[seeds]).mean(axis=0)
+    return _shares(len(rows)) @ rows
 
 
 def pairs_needed(curve_N: Array, target: float) -> float:
@@ -55,16 +71,18 @@ def pairs_needed(curve_N: Array, target: float) -> float:
     return float(np.exp(x[0] + (np.log(target) - y[0]) / (y[1] - y[0]) * (x[1] - x[0])))
 
 
-def data_ratio(cell: Cell, seeds: NDArray[np.intp] | None = None, at: int = EQUAL_AT) -> float:
-    """n_a' / n_c at equal regret: pairs that (a') needs for what (c) reaches with `at`."""
-    target = mean_regret(cell, "simple", seeds)[SIZES.index(at)]
-    return pairs_needed(mean_regret(cell, "token", seeds), target) / at
+def data_ratio(cell: Cell, at: int = EQUAL_AT) -> Array:
+    """n_a' / n_c at equal regret, (B,): pairs that (a') needs for what (c) reaches with `at`."""
+    targets = mean_regret(cell, "simple")[:, SIZES.index(at)]
+    curves = mean_regret(cell, "token")
+    needed = [pairs_needed(curve, goal) for curve, goal in zip(curves, targets, strict=True)]
+    return np.array(needed) / at
 
 
-def code_growth(cell: Cell, seeds: NDArray[np.intp] | None = None) -> float:
-    """Nats by which (a')'s description of the labels grows more than (c)'s, per doubling."""
+def code_growth(cell: Cell) -> Array:
+    """Nats by which (a')'s description of the labels grows more than (c)'s, per doubling, (B,)."""
     rows = np.array(cell["code"], dtype=float) * CODE_UNIT / DOUBLINGS
-    return float((rows if seeds is None else rows[seeds]).mean())
+    return _shares(len(rows)) @ rows
 
 
 def predicted_ratio(cell: Cell) -> float | None:
@@ -75,16 +93,8 @@ def predicted_ratio(cell: Cell) -> float | None:
     return float(np.mean(named["token"]) / np.mean(named["simple"]))
 
 
-def bootstrap(statistic: Callable[[NDArray[np.intp] | None], float], seeds: int) -> Interval:
-    """A statistic of seeds with its percentile interval."""
-    rng = child(0, "regret", "bootstrap")
-    draws = [statistic(rng.integers(seeds, size=seeds)) for _ in range(DRAWS)]
-    low, high = np.sort(draws)[[round(0.025 * DRAWS), round(0.975 * DRAWS) - 1]]
-    return Interval(statistic(None), float(low), float(high))
-
-
-def slope(x: Array, y: Array) -> float:
-    """Least squares of y on x; not a number where some y is infinite."""
-    if not np.isfinite(y).all():
-        return float("nan")
-    return float(np.polyfit(x, y, 1)[0])
+def slope(x_C: Array, y_BC: Array) -> Array:
+    """Least squares of y on x over cells, (B,); infinite values give no number."""
+    off = x_C - x_C.mean()
+    with np.errstate(invalid="ignore"):
+        return y_BC @ off / np.sum(off**2)

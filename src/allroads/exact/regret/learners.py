@@ -179,10 +179,12 @@ def _one_table(pair_2N: NDArray[np.intp], ridge_L: Array, temperature: float) ->
     def derivatives(reward: Array) -> tuple[Array, Array]:
         miss = sigmoid(-margins(reward))
         pull = miss / temperature
-        slope: Array = np.bincount(loser, pull, size) - np.bincount(winner, pull, size)
         weight = miss * (1 - miss) / temperature**2
-        one_way = np.bincount(winner * size + loser, weight, size * size)
-        across = one_way.reshape(size, size) + one_way.reshape(size, size).T
-        return slope + ridge_L * reward, np.diag(across.sum(axis=1) + ridge_L) - across
+        slope = ridge_L * reward
+        slope += np.bincount(loser, pull, size) - np.bincount(winner, pull, size)
+        one_way = np.bincount(winner * size + loser, weight, size * size).reshape(size, size)
+        curvature = np.diag(ridge_L) - one_way - one_way.T
+        curvature[np.diag_indices(size)] += one_way.sum(axis=0) + one_way.sum(axis=1)
+        return slope, curvature
 
     return minimise(value, derivatives, np.zeros(size))

@@ -13,7 +13,7 @@ REVISION = 1
 SIZES = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 """Preference pairs. Each size of a seed begins with the pairs of the smaller ones."""
 
-SEEDS = 80
+SEEDS = 50
 """Worlds of a cell: each has its own features, reference, truth and pairs."""
 
 WITNESSES = 10

@@ -39,21 +39,19 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from allroads.exact.regret.curves import (
     Cell,
     Interval,
-    bootstrap,
     code_growth,
     data_ratio,
+    interval,
     mean_regret,
     slope,
 )
 from allroads.exact.regret.settings import CELLS, SIZES
 
 Cells = Mapping[str, Cell]
-Seeds = NDArray[np.intp] | None
 
 DIMENSION = ("d_P 4", "d_P 8", "centre", "d_P 32", "d_R 2", "d_R 8", "d_R 16", "d_R 32")
 HORIZON = ("horizon 1", "horizon 2", "centre", "horizon 4")
@@ -97,51 +95,31 @@ def judge(cells: Cells) -> list[Verdict]:
 
 def ratio_of(cells: Cells, name: str) -> Interval:
     """The data ratio of a cell."""
-    return _over_seeds(cells, lambda seeds: data_ratio(cells[name], seeds))
+    return interval(data_ratio(cells[name]))
 
 
 def ratio_slope(cells: Cells, names: tuple[str, ...], x: list[float]) -> Interval:
     """Slope of the log data ratio of these cells on log x."""
-    at = np.log(x)
-    return _over_seeds(
-        cells,
-        lambda seeds: slope(at, np.log([data_ratio(cells[name], seeds) for name in names])),
-    )
+    ratios = np.stack([data_ratio(cells[name]) for name in names], axis=1)
+    return interval(slope(np.log(x), np.log(ratios)))
 
 
 def excess(cells: Cells, name: str, learners: tuple[str, str], size: int) -> Interval:
     """Mean regret of the first learner less that of the second, with `size` pairs."""
-    place = SIZES.index(size)
-    return _over_seeds(
-        cells,
-        lambda seeds: float(
-            mean_regret(cells[name], learners[0], seeds)[place]
-            - mean_regret(cells[name], learners[1], seeds)[place]
-        ),
-    )
+    first, second = (mean_regret(cells[name], learner) for learner in learners)
+    return interval((first - second)[:, SIZES.index(size)])
 
 
 def growth_of(cells: Cells, name: str) -> Interval:
     """Growth of the description length's difference over (d_P - d_R) / 2 nats, per doubling."""
     d_p, d_r = dimensions(name)
-    return _over_seeds(cells, lambda seeds: code_growth(cells[name], seeds) * 2 / (d_p - d_r))
+    return interval(code_growth(cells[name]) * 2 / (d_p - d_r))
 
 
 def table_ratio(cells: Cells, name: str) -> list[Interval]:
     """Mean regret of the table over that of (c), at every second size."""
-
-    def at(place: int, seeds: Seeds) -> float:
-        table = mean_regret(cells[name], "table", seeds)[place]
-        return float(table / mean_regret(cells[name], "simple", seeds)[2 * place])
-
-    count = len(mean_regret(cells[name], "table"))
-    return [
-        _over_seeds(cells, lambda seeds, place=place: at(place, seeds)) for place in range(count)
-    ]
-
-
-def _over_seeds(cells: Cells, statistic) -> Interval:
-    return bootstrap(statistic, len(cells["centre"]["code"]))
+    table, simple = mean_regret(cells[name], "table"), mean_regret(cells[name], "simple")[:, ::2]
+    return [interval(column) for column in (table / simple).T]
 
 
 def words(found: Interval) -> str:

@@ -109,7 +109,7 @@ def test_without_arguments_there_is_help(run: Run):
 
 
 @pytest.mark.parametrize(
-    "command", ["compare", "train", "roads", "report", "judge", "doctor", "data"]
+    "command", ["compare", "train", "roads", "report", "judge", "exact", "doctor", "data"]
 )
 def test_every_command_has_help(run: Run, command: str):
     answer = run(command, "--help")
@@ -497,3 +497,49 @@ def test_a_tracker_without_its_package_is_said_before_anything_is_trained(
     unknown = run(*ask, "tensorbord")
     assert unknown.code == 2
     assert "track.0: Input should be 'wandb', 'tensorboard' or 'trackio'" in unknown.error
+
+
+# The exact lab ------------------------------------------------------------------------------------
+
+
+def test_exact_prints_every_claim_without_torch_in_seconds():
+    """In a process of its own: this one has imported everything."""
+    program = (
+        "import sys; sys.argv = ['allroads', 'exact']\n"
+        "import allroads.cli\n"
+        "try: allroads.cli.main()\n"
+        "except SystemExit as left: assert not left.code, left.code\n"
+        "assert not {'torch', 'transformers', 'matplotlib'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[1/10] unified" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("10 claims: ")
+
+
+def test_exact_shows_one_claim_and_writes_its_page(run: Run, tmp_path: Path):
+    page = tmp_path / "spin.html"
+    answer = run("exact", "--claim", "spin", "--html", page)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.splitlines()[-1] == f"Page: {page.resolve()}"
+    assert "isomorphism" not in answer.out
+    text = page.read_text(encoding="utf-8")
+    assert "<svg" in text
+    assert f"allroads exact --claim spin --html {page}" in text
+
+
+def test_exact_names_the_nearest_claim(run: Run):
+    answer = run("exact", "--claim", "best-of-m")
+    assert answer.code == 2
+    assert answer.error == "--claim 'best-of-m' is unknown: did you mean 'best-of-n'?"
+
+
+def test_exact_fails_where_a_claim_does(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("allroads.exact.claims.projection.SLIP", 0.0)
+    answer = run("exact", "--claim", "projection")
+    assert answer.code == 1
+    assert answer.out.splitlines()[-1] == (
+        "1 of 7 checks are not as expected: projection: dynamics that are not a tree"
+    )

@@ -104,13 +104,14 @@ def claim_lines(finding: Finding, place: str) -> list[str]:
     lines = [
         f"{place} {finding.name}",
         *textwrap.wrap(finding.statement, 96, initial_indent="  ", subsequent_indent="  "),
-        f"  {'premise':<9}{'variant':<52}{'left':>11}{'right':>11}{'gap':>10}",
+        f"  {'premise':<9}{'variant':<52}{'left':>11}    {'right':<11}{'gap':>8}",
     ]
     for check in finding.checks:
         premise = "kept" if check.premise else "broken"
         lines.append(
-            f"  {premise:<9}{check.variant:<52}{check.left:>11.5g}{check.right:>11.5g}"
-            f"{check.gap:>10.1e}" + ("" if check.expected else "  NOT AS EXPECTED")
+            f"  {premise:<9}{check.variant:<52}{check.left:>11.5g}{check.sign:>3} "
+            f"{check.right:<11.5g}{check.gap:>8.1e}"
+            + ("" if check.expected else "  NOT AS EXPECTED")
         )
     return [*lines, ""]
 

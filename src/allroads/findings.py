@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from allroads.records import Record
 
 CLEARLY = 1000.0
@@ -17,14 +19,22 @@ class Check(Record):
     """Does the premise hold? If not, the two sides are expected to differ."""
     says: str
     """One sentence: what the two sides are, and in which unit."""
+    relation: Literal["equal", "at most"] = "equal"
+    """What the left side is claimed to be: equal to the right one, or at most as large."""
     left: float
-    """The left side, where the two sides differ most."""
+    """The left side, where the two sides differ most; where they agree, at its largest entry."""
     right: float
     """The right side at the same place."""
     gap: float
     """Greatest difference of the sides; where one may not exceed the other, the greatest excess."""
     tolerance: float
     """The gap that rounding and solving may leave."""
+
+    @property
+    def sign(self) -> str:
+        """The relation as it should come out: = or <= where the premise holds, else != or >."""
+        signs = {"equal": ("=", "!="), "at most": ("<=", ">")}
+        return signs[self.relation][not self.premise]
 
     @property
     def expected(self) -> bool:

@@ -45,6 +45,13 @@ def test_the_bound_holds_and_reward_never_falls(tree: Tree, seed: int, n: int, l
         assert (gained - beta * spent <= value + 1e-10).all()
 
 
+def test_what_is_never_drawn_is_never_best():
+    with np.errstate(divide="ignore"):
+        policy = np.log([[0.0, 0.5, 0.5, 0.0]])
+    best = best_of_n.best_of(3, policy, np.array([[0.0, 1.0, 2.0, 3.0]]))
+    np.testing.assert_allclose(np.exp(best), [[0.0, 1 / 8, 7 / 8, 0.0]])
+
+
 def test_the_binary_numbers():
     policy = np.log([[0.26, 0.74]])
     best = best_of_n.best_of(8, policy, np.array([[0.0, 1.0]]))

@@ -71,6 +71,8 @@ def test_equal_shows_the_worst_entry_and_never_passes_over_a_nan():
     check = equal("v", "s", [1.0, 2.0, 3.0], [1.0, 2.5, 3.1], tolerance=0.1)
     assert (check.left, check.right, check.gap) == (2.0, 2.5, 0.5)
     assert not check.expected
+    agreeing = equal("v", "s", [1.0, -3.0], [1.1, -3.0], tolerance=0.2)
+    assert (agreeing.left, agreeing.right) == (-3.0, -3.0)
     assert equal("v", "s", [1.0, 2.0], [1.0, 2.05], tolerance=0.1).expected
     assert not equal("v", "s", [1.0, math.nan], 1.0).expected
     assert not unequal("v", "s", [1.0, math.nan], 1.0).expected

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import approx_fprime
 
 from allroads.errors import InputError
 from allroads.exact import (
@@ -24,6 +26,7 @@ from allroads.exact import (
     kl,
     leaf_logprobs,
     log_partition,
+    logit_gradient,
     random_policy,
     soft_value_iteration,
     token_kl,
@@ -112,6 +115,23 @@ def test_no_other_policy_does_better(tree: Tree, seed: int, beta: float):
     assert (value <= found.root_P + 1e-12).all()
 
 
+@given(tree=trees(leaves=40), seed=SEEDS)
+def test_logit_gradient_by_finite_differences(tree: Tree, seed: int):
+    rng = np.random.default_rng(seed)
+    logits = tree.flatten(random_policy(tree, rng))
+    weight = rng.standard_normal((tree.prompts, tree.leaves))
+
+    def objective(x: np.ndarray) -> float:
+        policy = from_logits(tree.unflatten(x.reshape(logits.shape)))
+        return float((weight * np.exp(leaf_logprobs(tree, policy))).sum())
+
+    policy = from_logits(tree.unflatten(logits))
+    slope = weight * np.exp(leaf_logprobs(tree, policy))
+    exact = tree.flatten(logit_gradient(tree, policy, slope)).ravel()
+    numeric = approx_fprime(logits.ravel(), objective, 1e-6)
+    np.testing.assert_allclose(exact, numeric, atol=1e-4)
+
+
 def test_tokens_that_never_come():
     tree = Tree(vocabulary=2, horizon=2)
     never = from_logits((np.array([[[0.0, -np.inf]]]), np.zeros((1, 2, 2))))
@@ -145,6 +165,12 @@ def test_a_price_that_is_not_positive_is_refused(beta: float):
         soft_value_iteration(Tree(vocabulary=2, horizon=1), np.zeros((1, 2)), beta=beta)
 
 
+@pytest.mark.parametrize("reward", [math.nan, math.inf])
+def test_a_reward_that_is_no_number_is_refused(reward: float):
+    with pytest.raises(InputError, match="reward_PL"):
+        soft_value_iteration(Tree(vocabulary=2, horizon=1), np.array([[0.0, reward]]))
+
+
 @pytest.mark.parametrize("shape", [(10, 6, None), (2, 20, None), (11, 6, 0)])
 def test_a_million_leaves_take_seconds(shape: tuple[int, int, int | None]):
     vocabulary, horizon, eos = shape
@@ -155,6 +181,10 @@ def test_a_million_leaves_take_seconds(shape: tuple[int, int, int | None]):
     begun = time.process_time()
     found = soft_value_iteration(tree, reward, beta=0.5, reference=reference)
     assert time.process_time() - begun < 2.0
+    tracemalloc.start()
+    leaf_logprobs(tree, soft_value_iteration(tree, reward, reference=reference).policy)
+    assert tracemalloc.get_traced_memory()[1] < 5e8
+    tracemalloc.stop()
     assert found.root_P[0] == pytest.approx(
         0.5 * log_partition(reward, beta=0.5, reference_PL=leaf_logprobs(tree, reference))[0]
     )

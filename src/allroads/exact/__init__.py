@@ -1,7 +1,7 @@
 """Finite token trees, where everything can be summed: the paper's claims without sampling.
 
-float64 and NumPy only. It is the second witness of `objectives`, which it never imports. "The
-paper" is Swamy et al. 2025, arXiv:2503.01067.
+float64 in NumPy (two claims borrow a solver or a function of SciPy), never torch: it is the second
+witness of `objectives`, which it never imports. "The paper" is Swamy et al. 2025, arXiv:2503.01067.
 """
 
 from allroads.exact.measures import (
@@ -18,6 +18,7 @@ from allroads.exact.policies import (
     conditionals,
     from_logits,
     leaf_logprobs,
+    logit_gradient,
     random_policy,
     uniform,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "kl",
     "leaf_logprobs",
     "log_partition",
+    "logit_gradient",
     "random_policy",
     "soft_value_iteration",
     "token_kl",

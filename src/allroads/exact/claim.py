@@ -36,7 +36,7 @@ class Claim:
 def equal(
     variant: str, says: str, left: ArrayLike, right: ArrayLike, *, tolerance: float = 1e-12
 ) -> Check:
-    """Both sides must be equal. Arrays are compared entry by entry; the worst entry is shown."""
+    """Both sides must be equal, entry by entry; the worst entry is shown where they are not."""
     return _check(variant, says, left, right, tolerance, premise=True)
 
 
@@ -74,12 +74,14 @@ def _check(
     apart = np.abs(a - b).ravel()
     # A value that is no number is a failed check, never an agreement.
     worst = int(np.argmax(np.where(np.isnan(apart), np.inf, apart)))
+    # Where they agree, the worst entry is a matter of rounding: the largest one is shown.
+    shown = int(np.argmax(np.abs(a))) if apart[worst] <= tolerance else worst
     return Check(
         variant=variant,
         premise=premise,
         says=says,
-        left=float(a.ravel()[worst]),
-        right=float(b.ravel()[worst]),
+        left=float(a.ravel()[shown]),
+        right=float(b.ravel()[shown]),
         gap=float(apart[worst]),
         tolerance=tolerance,
     )
@@ -102,6 +104,7 @@ def _excess(
         variant=variant,
         premise=premise,
         says=says,
+        relation="at most",
         left=float(a.ravel()[worst]),
         right=float(b.ravel()[worst]),
         gap=gap if np.isnan(gap) else max(gap, 0.0),

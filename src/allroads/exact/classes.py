@@ -37,9 +37,20 @@ def implied_by_policies(
     tree: Tree, *, beta: float = 1.0, reference: Levels | None = None
 ) -> RewardClass:
     """The beta log(pi / ref) of every policy; parameters are its logits, K = P S. Small trees."""
-    size = tree.prompts * tree.slots
-    every_slot = np.eye(size).reshape(tree.prompts, tree.slots, size)
-    return implied_by_log_linear(tree, every_slot, beta=beta, reference=reference)
+    paths = tree.paths_LS
+    visits = paths.reshape(tree.leaves, -1, tree.vocabulary).sum(axis=2)
+    through = np.repeat(visits, tree.vocabulary, axis=1)
+    own = np.eye(tree.prompts)[:, None, :, None]
+
+    def derivative(policy: Levels) -> Array:
+        # A path raises its own slots by 1, and all slots of the prefixes it visits by -pi.
+        pull = paths - through * np.exp(tree.flatten(policy))[:, None]
+        return (own * pull[:, :, None, :]).reshape(tree.prompts, tree.leaves, -1)
+
+    def logits(theta: Array) -> Levels:
+        return tree.unflatten(theta.reshape(tree.prompts, -1))
+
+    return _implied(tree, logits, derivative, beta, reference)
 
 
 def implied_by_log_linear(
@@ -48,22 +59,42 @@ def implied_by_log_linear(
     """The beta log(pi / ref) of policies whose logits are linear in features of prefix and token.
 
     Args:
-        tree: the completions. Small: the table of paths is held whole.
+        tree: the completions.
         feature_PSK: features of each slot, in the order of `Tree.flatten`.
         beta: price of one nat, in reward units.
         reference: None: the rewards are beta log pi.
     """
-    paths = tree.paths_LS
-    visits = paths.reshape(tree.leaves, -1, tree.vocabulary).sum(axis=2)
-    through = np.repeat(visits, tree.vocabulary, axis=1)
+    columns = [tree.unflatten(column) for column in np.moveaxis(feature_PSK, -1, 0)]
+
+    def derivative(policy: Levels) -> Array:
+        # Along a path: each feature less its mean over the tokens that could have come.
+        centred = (
+            tuple(f - expectation(p, f)[..., None] for f, p in zip(column, policy, strict=True))
+            for column in columns
+        )
+        return np.stack([tree.spread(levels) for levels in centred], axis=-1)
+
+    def logits(theta: Array) -> Levels:
+        return tree.unflatten(feature_PSK @ theta)
+
+    return _implied(tree, logits, derivative, beta, reference)
+
+
+def _implied(
+    tree: Tree,
+    logits: Callable[[Array], Levels],
+    derivative: Callable[[Levels], Array],
+    beta: float,
+    reference: Levels | None,
+) -> RewardClass:
+    """Parameters -> logits -> policy -> implied reward, and the derivative by the parameters."""
     reference_PL = None if reference is None else leaf_logprobs(tree, reference)
 
     def rewards(theta: Array) -> tuple[Array, Array]:
-        policy = from_logits(tree.unflatten(feature_PSK @ theta))
-        reward = implicit_reward(leaf_logprobs(tree, policy), beta=beta, reference_PL=reference_PL)
-        # A path raises its own slots by 1, and all slots of the prefixes it visits by -pi.
-        pull = paths - through * np.exp(tree.flatten(policy))[:, None]
-        return reward, beta * (pull @ feature_PSK)
+        policy = from_logits(logits(theta))
+        log_pi = leaf_logprobs(tree, policy)
+        reward = implicit_reward(log_pi, beta=beta, reference_PL=reference_PL)
+        return reward, beta * derivative(policy)
 
     return rewards
 

@@ -47,6 +47,27 @@ def leaf_logprobs(tree: Tree, policy: Levels) -> Array:
     return tree.spread(policy)
 
 
+def logit_gradient(tree: Tree, policy: Levels, slope_PL: Array) -> Levels:
+    """Turn a derivative by leaf log-probabilities into one by the policy's logits.
+
+    A logit raises all completions behind its token, and lowers, by the token's probability, all
+    behind its prefix: sum(slope behind the token) - pi(token) sum(slope behind the prefix).
+
+    Args:
+        tree: the completions.
+        policy: where the derivative is taken.
+        slope_PL: derivative of any objective by the log-probability of each completion.
+
+    Returns:
+        The derivative by each logit, (P, N, V) a depth. Cost: one walk over the tree.
+    """
+    behind, _ = tree.gather(slope_PL, lambda _, level: level.sum(axis=-1))
+    return tuple(
+        level - np.exp(logprob) * level.sum(axis=-1, keepdims=True)
+        for level, logprob in zip(behind, policy, strict=True)
+    )
+
+
 def conditionals(tree: Tree, logprob_PL: Array) -> Levels:
     """The policy that gives these completions these probabilities.
 

@@ -40,13 +40,16 @@ def soft_value_iteration(
         reference: policy to stay near; None: the entropy form.
 
     Raises:
-        InputError: beta is not positive, or shapes do not fit the tree.
+        InputError: beta is not positive, a reward is no number, or shapes do not fit the tree.
 
     Source: Ziebart 2010, "Modeling purposeful adaptive behavior"; the paper (soft RL); with a
     reference, Rafailov et al. 2023, arXiv:2305.18290, eq. 3-4.
     """
     if not beta > 0:
         raise InputError(f"beta must be positive, got {beta}")
+    reward_PL = np.asarray(reward_PL, dtype=np.float64)
+    if not (reward_PL < np.inf).all():
+        raise InputError("reward_PL holds NaN or infinity: every completion needs a finite reward")
     if reference is not None:
         tree.check(reference)
     v: list[Array] = []
@@ -61,7 +64,7 @@ def soft_value_iteration(
         policy.append(score - total[..., None])
         return v[-1]
 
-    q, root = tree.gather(np.asarray(reward_PL, dtype=np.float64), fold)
+    q, root = tree.gather(reward_PL, fold)
     return SoftValues(q=q, v=tuple(reversed(v)), policy=tuple(reversed(policy)), root_P=root)
 
 

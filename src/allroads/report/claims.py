@@ -14,6 +14,8 @@ from allroads.report import html, ink, numbers
 from allroads.report.ink import Picture, Sheet
 from allroads.report.tables import Cell, Table
 
+_SIGNS = {"=": "=", "<=": "≤", "!=": "≠", ">": ">"}
+
 
 def render(findings: Sequence[Finding], *, command: str, version: str) -> str:
     """The whole page. A pure function: the same findings give the same bytes.
@@ -48,13 +50,14 @@ def write(
 def of_checks(checks: Sequence[Check]) -> Table:
     """The two sides of every variant and how far they are apart."""
     return Table(
-        caption="Both sides where they differ most; the gap is that difference (or the excess, "
-        "where one side may not exceed the other).",
-        columns=("Variant", "Left", "Right", "Gap", "Rounding allowed", "As expected"),
+        caption="Both sides where they differ most (where they agree: at the largest entry), and "
+        "their greatest difference; where one may not exceed the other, the greatest excess.",
+        columns=("Variant", "Left", "is", "Right", "Gap", "Rounding allowed", "As expected"),
         rows=tuple(
             (
                 Cell(text=check.variant, sub=(check.says,)),
                 Cell(text=numbers.number(check.left, 5)),
+                Cell(text=_SIGNS[check.sign]),
                 Cell(text=numbers.number(check.right, 5)),
                 Cell(text=numbers.number(check.gap, 2)),
                 Cell(text=numbers.number(check.tolerance, 1)),
@@ -63,7 +66,7 @@ def of_checks(checks: Sequence[Check]) -> Table:
             )
             for check in checks
         ),
-        words=(5,),
+        words=(2, 6),
     )  # fmt: skip
 
 

@@ -54,8 +54,8 @@ def check() -> tuple[Check, ...]:
             sft,
         ),
         unequal(
-            "rewards per unit of beta",
-            f"{irl}; rewards are 2 log pi, so Z is not 1",
+            "rewards that are twice log pi",
+            f"{irl}; Z is not 1",
             2 * (sft - gradient(e, np.exp(boltzmann(2 * e.log_pi)), score)),
             2 * sft,
         ),

@@ -80,7 +80,8 @@ def check() -> tuple[Check, ...]:
         *(
             exceeds(
                 f"horizon {h}",
-                "directions in which the policy's log-ratios move, and parameters of the reward",
+                "directions in which the policy's log-ratios move, and parameters of the reward "
+                "(singular values above a thousandth of the largest)",
                 directions(h)[1],
                 2,
             )
@@ -113,8 +114,8 @@ def directions(horizon: int) -> tuple[int, int]:
     """Directions in which rewards, and token log-ratios, of a family of two parameters move.
 
     The family: the counts of two of three tokens, so that r = w . counts; `DRAWS` values of w.
-    Directions are singular values of the centred table (draws by completions, or by prefixes and
-    tokens) of at least `COUNTED` times the largest.
+    Directions are singular values of the table (draws by completions, or by prefixes and tokens,
+    each less its prompt's or prefix's mean) of at least `COUNTED` times the largest.
     """
     rng = np.random.default_rng(1)
     tree = Tree(vocabulary=3, horizon=horizon)

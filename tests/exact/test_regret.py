@@ -264,10 +264,12 @@ def test_newton_finds_the_lowest_point_across_a_saddle():
 
 def test_pairs_needed_by_hand():
     # Regret 32 / n is 0.1 at n = 320; it is above 1/300 everywhere, and below 2 everywhere.
-    curve = 32 / np.array(SIZES)
-    assert pairs_needed(curve, 0.1) == pytest.approx(320)
-    assert pairs_needed(curve, 1 / 300) == np.inf
-    assert pairs_needed(curve, 2.0) == 32
+    curves = np.tile(32 / np.array(SIZES), (3, 1))
+    found = pairs_needed(curves, np.array([0.1, 1 / 300, 2.0]))
+    assert found.tolist() == pytest.approx([320, np.inf, 32])
+    # Of several crossings the last one counts: after 64 pairs it is up to 3, and back to 1 by 256.
+    bumpy = np.array([[4, 1, 3, 1, 1, 1, 1, 1, 1.0]])
+    assert 128 < pairs_needed(bumpy, np.array([2.0]))[0] < 256
     assert slope(np.arange(3.0), np.array([[1.0, 3.0, 5.0]])) == pytest.approx([2])
 
 

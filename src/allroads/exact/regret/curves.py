@@ -55,28 +55,26 @@ def mean_regret(cell: Cell, learner: str) -> Array:
     return _shares(len(rows)) @ rows
 
 
-def pairs_needed(curve_N: Array, target: float) -> float:
-    """The number of pairs after which a curve stays at or below a target.
+def pairs_needed(curve_BN: Array, target_B: Array) -> Array:
+    """The number of pairs after which each curve stays at or below its target, (B,).
 
     Straight between the sizes in logarithms of both. Infinite where the last size is still above;
     the least size where all are below.
     """
-    above = np.flatnonzero(curve_N > target)
-    if not len(above):
-        return float(SIZES[0])
-    last = above[-1]
-    if last == len(SIZES) - 1:
-        return float("inf")
-    x, y = np.log(SIZES[last : last + 2]), np.log(curve_N[last : last + 2])
-    return float(np.exp(x[0] + (np.log(target) - y[0]) / (y[1] - y[0]) * (x[1] - x[0])))
+    above = curve_BN > target_B[:, None]
+    last = len(SIZES) - 1 - np.argmax(above[:, ::-1], axis=1)
+    here = np.minimum(last, len(SIZES) - 2)
+    row, x, y = np.arange(len(here)), np.log(SIZES), np.log(curve_BN)
+    fall = (y[row, here] - np.log(target_B)) / (y[row, here] - y[row, here + 1])
+    crossing = np.exp(x[here] + fall * (x[here + 1] - x[here]))
+    crossing = np.where(last == len(SIZES) - 1, np.inf, crossing)
+    return np.where(above.any(axis=1), crossing, float(SIZES[0]))
 
 
 def data_ratio(cell: Cell, at: int = EQUAL_AT) -> Array:
     """n_a' / n_c at equal regret, (B,): pairs that (a') needs for what (c) reaches with `at`."""
-    targets = mean_regret(cell, "simple")[:, SIZES.index(at)]
-    curves = mean_regret(cell, "token")
-    needed = [pairs_needed(curve, goal) for curve, goal in zip(curves, targets, strict=True)]
-    return np.array(needed) / at
+    target = mean_regret(cell, "simple")[:, SIZES.index(at)]
+    return pairs_needed(mean_regret(cell, "token"), target) / at
 
 
 def code_growth(cell: Cell) -> Array:

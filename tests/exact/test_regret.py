@@ -33,6 +33,7 @@ from allroads.exact.regret.learners import (
 from allroads.exact.regret.newton import minimise
 from allroads.exact.regret.objective import Objective
 from allroads.exact.regret.settings import CELLS, SIZES, Setting
+from allroads.exact.regret.verdicts import judge
 from allroads.exact.regret.world import World, draw
 from allroads.exact.soft import soft_value_iteration
 from allroads.exact.tree import Tree
@@ -275,3 +276,44 @@ def test_pairs_needed_by_hand():
 
 def test_cells_differ_from_the_centre_in_their_factor_and_have_fingerprints():
     assert len({setting.fingerprint for setting in CELLS.values()}) == len(CELLS)
+
+
+def results(power: float) -> dict[str, dict]:
+    """A study that came out as predicted: regret dimension ** power / pairs, seeds a bit apart."""
+    seeds, sizes = np.linspace(0.9, 1.1, 50)[:, None], np.array(SIZES)
+    cells = {}
+    for name, s in CELLS.items():
+        floor = 0.01 * (s.outside > 0)
+        one = {
+            "simple": floor + s.reward_dimension**power / sizes,
+            "token": s.policy_dimension**power / sizes,
+            "inside": 1 / sizes,
+            "table": 1e3 / sizes[::2],
+        }
+        code = 4 * 1e3 * (s.policy_dimension - s.reward_dimension) / 2 * power
+        cells[name] = {
+            "regret": {learner: 1e6 * seeds * row for learner, row in one.items()},
+            "code": (code * seeds[:, 0]).tolist(),
+            "checks": {"b_minus_c": 1e-9},
+        }
+    return cells
+
+
+def test_a_study_as_predicted_agrees_with_every_rule():
+    assert {v.rule: v.holds for v in judge(results(1.0)) if not v.holds} == {}
+
+
+def test_rules_notice_other_outcomes():
+    # Regret that grows with the root of the dimension: the direction alone is right.
+    found = {v.rule: v.holds for v in judge(results(0.5))}
+    assert not found["dimension"]
+    assert not found["horizon"]
+    assert not found["description"]
+    assert found["ridge"]
+    worse = results(1.0)
+    worse["centre"]["checks"]["b_minus_c"] = 1e-5
+    for cell in worse.values():
+        both = cell["regret"]
+        both["simple"], both["token"], both["inside"] = both["token"], both["simple"], both["token"]
+    wrong = {v.rule for v in judge(worse) if not v.holds}
+    assert wrong >= {"identity", "dimension", "ridge", "turn: simple", "turn: reward", "one token"}

@@ -22,14 +22,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from allroads.exact.regret.cell import run_cell
-from allroads.exact.regret.curves import Cell, mean_regret
+from allroads.exact.regret.curves import Cell, Results, mean_regret
 from allroads.exact.regret.settings import CELLS, SEEDS, SIZES
 from allroads.exact.regret.tables import fill
 from allroads.exact.regret.verdicts import (
     DIMENSION,
     HORIZON,
     POSITIONS,
-    Cells,
     dimensions,
     ratio_of,
 )
@@ -81,23 +80,22 @@ def run(names: list[str], jobs: int) -> None:
 
 
 def merge() -> None:
-    """One line for each cell: the committed file stays small and its changes can be read."""
-    cells = {name: read_json(path_of(name)) for name in CELLS}
-    stale = [name for name in CELLS if not is_done(name)]
-    if stale:
-        raise SystemExit(f"run these cells first: {', '.join(stale)}")
+    """The cells that are done, one line each: changes of the committed file can be read."""
+    cells = {name: read_json(path_of(name)) for name in CELLS if is_done(name)}
     lines = [f"{json.dumps(n)}: {json.dumps(c, separators=(',', ':'))}" for n, c in cells.items()]
     write_text(RESULTS, "{\n" + ",\n".join(lines) + "\n}\n")
+    print(f"{len(cells)} of {len(CELLS)} cells")
 
 
 def write() -> None:
     """The page's numbers and its figure, from the merged file alone."""
-    cells = read_json(RESULTS)
+    cells = Results(read_json(RESULTS))
     write_text(PAGE, fill(PAGE.read_text(encoding="utf-8"), cells))
-    figure(cells)
+    if cells.keys() == CELLS.keys():
+        figure(cells)
 
 
-def figure(cells: Cells) -> None:
+def figure(cells: Results) -> None:
     """Regret against pairs, the data ratio against its prediction, and where it turns round."""
     figure, axes = plt.subplots(2, 2, figsize=(9, 7), layout="constrained")
     centre, ratios, outside, blind = axes.ravel()
@@ -128,7 +126,7 @@ def _curves(axis: Axes, cell: Cell, names: dict[str, str]) -> None:
         axis.fill_between(SIZES, low, high, color=INK[name], alpha=0.2, lw=0)
 
 
-def _against_prediction(axis: Axes, cells: Cells) -> None:
+def _against_prediction(axis: Axes, cells: Results) -> None:
     groups = {"d_P and d_R": DIMENSION, "horizon, d_P = d_R H": POSITIONS, "horizon alone": HORIZON}
     for mark, (label, names) in zip("osd", groups.items(), strict=True):
         found = np.array([ratio_of(cells, name) for name in names])

@@ -20,7 +20,7 @@ from allroads.exact.measures import averaged, kl
 from allroads.exact.pairs import Pairs
 from allroads.exact.policies import leaf_logprobs, uniform
 from allroads.exact.regret.cell import predicted, run_seed, token_truth
-from allroads.exact.regret.curves import pairs_needed, slope
+from allroads.exact.regret.curves import Results, pairs_needed, slope
 from allroads.exact.regret.learners import (
     over_soft_optima,
     over_the_table,
@@ -278,10 +278,10 @@ def test_cells_differ_from_the_centre_in_their_factor_and_have_fingerprints():
     assert len({setting.fingerprint for setting in CELLS.values()}) == len(CELLS)
 
 
-def results(power: float) -> dict[str, dict]:
+def results(power: float) -> Results:
     """A study that came out as predicted: regret dimension ** power / pairs, seeds a bit apart."""
     seeds, sizes = np.linspace(0.9, 1.1, 50)[:, None], np.array(SIZES)
-    cells = {}
+    cells = Results()
     for name, s in CELLS.items():
         floor = 0.01 * (s.outside > 0)
         one = {
@@ -317,3 +317,9 @@ def test_rules_notice_other_outcomes():
         both["simple"], both["token"], both["inside"] = both["token"], both["simple"], both["token"]
     wrong = {v.rule for v in judge(worse) if not v.holds}
     assert wrong >= {"identity", "dimension", "ridge", "turn: simple", "turn: reward", "one token"}
+
+
+def test_a_missing_cell_leaves_its_rules_open():
+    part = results(1.0)
+    del part["blind policy"]
+    assert [v.rule for v in judge(part) if v.holds is None] == ["turn: policy"]

@@ -26,6 +26,17 @@ Cell = dict[str, Any]
 """One cell of the results file."""
 
 
+class NotRunError(LookupError):
+    """A cell that the results do not hold yet."""
+
+
+class Results(dict[str, Cell]):
+    """Cells by name; the study is committed cell by cell, so some may be missing."""
+
+    def __missing__(self, name: str) -> Cell:
+        raise NotRunError(name)
+
+
 class Interval(NamedTuple):
     """A number with its 95 % interval over seeds. Infinite: not reached at the greatest size."""
 

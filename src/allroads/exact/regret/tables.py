@@ -12,6 +12,8 @@ import numpy as np
 
 from allroads.exact.regret.curves import (
     Cell,
+    NotRunError,
+    Results,
     code_growth,
     data_ratio,
     interval,
@@ -27,7 +29,6 @@ from allroads.exact.regret.verdicts import (
     OUTSIDE,
     POSITIONS,
     RIDGE,
-    Cells,
     dimensions,
     judge,
     ratio_of,
@@ -38,13 +39,20 @@ from allroads.exact.regret.verdicts import (
 BLOCK = re.compile(r"(<!-- numbers: ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
-def fill(page: str, cells: Cells) -> str:
+def fill(page: str, cells: Results) -> str:
     """The page with every block written anew.
 
     Raises:
         KeyError: a block's name is not one of `BLOCKS`.
     """
-    return BLOCK.sub(lambda found: found[1] + BLOCKS[found[2]](cells) + "\n" + found[4], page)
+
+    def numbers(name: str) -> str:
+        try:
+            return BLOCKS[name](cells)
+        except NotRunError as missing:
+            return f"Not run yet: {missing}."
+
+    return BLOCK.sub(lambda found: f"{found[1]}{numbers(found[2])}\n{found[4]}", page)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -70,17 +78,17 @@ def _regrets(cell: Cell) -> list[list[str]]:
     return rows
 
 
-def _curves_of(name: str) -> Callable[[Cells], str]:
+def _curves_of(name: str) -> Callable[[Results], str]:
     head = ["mean regret", *(f"{size:,}" for size in SIZES)]
     return lambda cells: table(head, _regrets(cells[name]))
 
 
-def _ratios(names: Iterable[str]) -> Callable[[Cells], str]:
+def _ratios(names: Iterable[str]) -> Callable[[Results], str]:
     head = [
         "cell", "d_P / d_R", "Fisher", "n_a' / n_c at 512 [95 %]", "at 128", "at 256", "at 1,024"
     ]  # fmt: skip
 
-    def write(cells: Cells) -> str:
+    def write(cells: Results) -> str:
         rows = []
         for name in names:
             d_p, d_r = dimensions(name)
@@ -98,12 +106,12 @@ def _ratios(names: Iterable[str]) -> Callable[[Cells], str]:
     return write
 
 
-def _outside(cells: Cells) -> str:
+def _outside(cells: Results) -> str:
     rows = [[f"{name}, {row[0]}", *row[1:]] for name in OUTSIDE for row in _regrets(cells[name])]
     return table(["mean regret", *(f"{size:,}" for size in SIZES)], rows)
 
 
-def _blind(cells: Cells) -> str:
+def _blind(cells: Results) -> str:
     floor = np.mean(cells["blind policy"]["inside_floor"]) * 1e-6
     return (
         _curves_of("blind policy")(cells)
@@ -111,17 +119,17 @@ def _blind(cells: Cells) -> str:
     )
 
 
-def _one_token(cells: Cells) -> str:
+def _one_token(cells: Results) -> str:
     head = ["pairs", *(f"{size:,}" for size in SIZES[::2])]
     row = ["table's regret over (c)'s", *(words(x) for x in table_ratio(cells, "one token"))]
     return table(head, [row])
 
 
-def _description(cells: Cells) -> str:
+def _description(cells: Results) -> str:
     head = ["cell", "(d_P - d_R) / 2", "growth per doubling, nats [95 %]", "each doubling"]
     rows = []
     for name, setting in CELLS.items():
-        if setting.policy_features != "blind" and not setting.outside:
+        if name in cells and setting.policy_features != "blind" and not setting.outside:
             d_p, d_r = dimensions(name)
             each = ", ".join(f"{x / 1000:.2f}" for x in cells[name]["code_of_each_doubling"])
             rows.append([name, plain((d_p - d_r) / 2),
@@ -129,12 +137,13 @@ def _description(cells: Cells) -> str:
     return table(head, rows)
 
 
-def _verdicts(cells: Cells) -> str:
-    rows = [[v.rule, "agrees" if v.holds else "**does not**", v.says] for v in judge(cells)]
+def _verdicts(cells: Results) -> str:
+    said = {True: "agrees", False: "**does not**", None: "open"}
+    rows = [[v.rule, said[v.holds], v.says] for v in judge(cells)]
     return table(["rule", "verdict", "numbers"], rows)
 
 
-def _time(cells: Cells) -> str:
+def _time(cells: Results) -> str:
     hours = sum(cell["seconds"] for cell in cells.values()) / 3600
     seeds = len(cells["centre"]["code"])
     worst = {
@@ -142,15 +151,15 @@ def _time(cells: Cells) -> str:
         for name in ("b_minus_c", "slope", "start")
     }
     return (
-        f"{len(cells)} cells of {seeds} seeds took {hours:.2f} processor hours on one core. The "
-        f"greatest slope that a fit left is {worst['slope']:.0e} nats per unit of a parameter; (b) "
-        f"and (c) differ by at most {worst['b_minus_c']:.0e} nats in any completion; the search of "
-        f"(a') from the reference and the one from the truth end at values that differ by at most "
-        f"{worst['start']:.0e} nats."
+        f"{len(cells)} of {len(CELLS)} cells, of {seeds} seeds each, took {hours:.2f} processor "
+        f"hours on one core. The greatest slope that a fit left is {worst['slope']:.0e} nats per "
+        f"unit of a parameter; (b) and (c) differ by at most {worst['b_minus_c']:.0e} nats in any "
+        f"completion; the search of (a') from the reference and the one from the truth end at "
+        f"values that differ by at most {worst['start']:.0e} nats."
     )
 
 
-BLOCKS: dict[str, Callable[[Cells], str]] = {
+BLOCKS: dict[str, Callable[[Results], str]] = {
     "verdicts": _verdicts,
     "time": _time,
     "centre": _curves_of("centre"),

@@ -35,14 +35,15 @@ that is fitted again after every label would cost (d / 2) log 2 instead: d / 2 b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from allroads.exact.regret.curves import (
-    Cell,
     Interval,
+    NotRunError,
+    Results,
     code_growth,
     data_ratio,
     interval,
@@ -51,7 +52,7 @@ from allroads.exact.regret.curves import (
 )
 from allroads.exact.regret.settings import CELLS, SIZES
 
-Cells = Mapping[str, Cell]
+Said = tuple[bool, str]
 
 DIMENSION = ("d_P 4", "d_P 8", "centre", "d_P 32", "d_R 2", "d_R 8", "d_R 16", "d_R 32")
 HORIZON = ("horizon 1", "horizon 2", "centre", "horizon 4")
@@ -66,7 +67,8 @@ class Verdict(NamedTuple):
     """What a rule says of the numbers."""
 
     rule: str
-    holds: bool
+    holds: bool | None
+    """None: a cell that the rule needs has not been run."""
     says: str
     """The numbers, in words."""
 
@@ -76,67 +78,61 @@ def dimensions(name: str) -> tuple[int, int]:
     return CELLS[name].policy_dimension, CELLS[name].reward_dimension
 
 
-def judge(cells: Cells) -> list[Verdict]:
+def judge(cells: Results) -> list[Verdict]:
     """Every rule, in the order of the module's docstring."""
-    return [
-        _identity(cells),
-        _dimension(cells),
-        _horizon(cells),
-        _steady("noise", cells, NOISE),
-        _steady("coverage", cells, COVERAGE),
-        _ridge(cells),
-        _simple(cells),
-        _reward(cells),
-        _policy(cells),
-        _one_token(cells),
-        _description(cells),
-    ]
+    found = []
+    for rule, check in RULES.items():
+        try:
+            found.append(Verdict(rule, *check(cells)))
+        except NotRunError as missing:
+            found.append(Verdict(rule, None, f"not run yet: {missing}"))
+    return found
 
 
-def ratio_of(cells: Cells, name: str) -> Interval:
+def ratio_of(cells: Results, name: str) -> Interval:
     """The data ratio of a cell."""
     return interval(data_ratio(cells[name]))
 
 
-def ratio_slope(cells: Cells, names: tuple[str, ...], x: list[float]) -> Interval:
+def ratio_slope(cells: Results, names: tuple[str, ...], x: list[float]) -> Interval:
     """Slope of the log data ratio of these cells on log x."""
     ratios = np.stack([data_ratio(cells[name]) for name in names], axis=1)
     return interval(slope(np.log(x), np.log(ratios)))
 
 
-def excess(cells: Cells, name: str, learners: tuple[str, str], size: int) -> Interval:
+def excess(cells: Results, name: str, learners: tuple[str, str], size: int) -> Interval:
     """Mean regret of the first learner less that of the second, with `size` pairs."""
     first, second = (mean_regret(cells[name], learner) for learner in learners)
     return interval((first - second)[:, SIZES.index(size)])
 
 
-def growth_of(cells: Cells, name: str) -> Interval:
+def growth_of(cells: Results, name: str) -> Interval:
     """Growth of the description length's difference over (d_P - d_R) / 2 nats, per doubling."""
     d_p, d_r = dimensions(name)
     return interval(code_growth(cells[name]) * 2 / (d_p - d_r))
 
 
-def table_ratio(cells: Cells, name: str) -> list[Interval]:
+def table_ratio(cells: Results, name: str) -> list[Interval]:
     """Mean regret of the table over that of (c), at every second size."""
     table, simple = mean_regret(cells[name], "table"), mean_regret(cells[name], "simple")[:, ::2]
     return [interval(column) for column in (table / simple).T]
 
 
-def words(found: Interval) -> str:
+def words(found: Interval, digits: int = 2) -> str:
     """A number and its interval."""
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    return "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*found, d=digits)
 
 
 def _meets(found: Interval, low: float, high: float) -> bool:
     return found.low <= high and found.high >= low
 
 
-def _identity(cells: Cells) -> Verdict:
+def _identity(cells: Results) -> Said:
     gap = max(cell["checks"]["b_minus_c"] for cell in cells.values())
-    return Verdict("identity", gap <= 1e-6, f"largest difference {gap:.1e} nats")
+    return gap <= 1e-6, f"largest difference {gap:.1e} nats"
 
 
-def _dimension(cells: Cells) -> Verdict:
+def _dimension(cells: Results) -> Said:
     shares = [dimensions(name)[0] / dimensions(name)[1] for name in DIMENSION]
     found = ratio_slope(cells, DIMENSION, shares)
     sides = []
@@ -145,64 +141,60 @@ def _dimension(cells: Cells) -> Verdict:
         sides.append(share == 1 or (ratio.low > 1 if share > 1 else ratio.high < 1))
     size = _meets(found, 0.8, 1.2)
     right = f"on the right side of 1 in {sum(sides)} of {len(sides)} cells"
-    return Verdict("dimension", size and all(sides), f"slope {words(found)}; {right}")
+    return size and all(sides), f"slope {words(found)}; {right}"
 
 
-def _horizon(cells: Cells) -> Verdict:
+def _horizon(cells: Results) -> Said:
     kept = ratio_slope(cells, HORIZON, [CELLS[name].horizon for name in HORIZON])
     grown = ratio_slope(cells, POSITIONS, [CELLS[name].horizon for name in POSITIONS])
     holds = _meets(kept, -0.2, 0.2) and _meets(grown, 0.8, 1.2)
-    return Verdict(
-        "horizon",
-        holds,
-        f"slope with d_P kept {words(kept)}, with d_P = d_R H {words(grown)}",
-    )
+    return holds, f"slope with d_P kept {words(kept)}, with d_P = d_R H {words(grown)}"
 
 
-def _steady(rule: str, cells: Cells, names: tuple[str, ...]) -> Verdict:
+def _steady(cells: Results, names: tuple[str, ...]) -> Said:
     found = {name: ratio_of(cells, name) for name in names}
     holds = all(_meets(one, 4 / 1.5, 4 * 1.5) for one in found.values())
-    return Verdict(rule, holds, "; ".join(f"{name} {words(one)}" for name, one in found.items()))
+    return holds, _listed(found)
 
 
-def _ridge(cells: Cells) -> Verdict:
+def _ridge(cells: Results) -> Said:
     found = {name: ratio_of(cells, name) for name in RIDGE}
-    holds = all(one.low > 1 for one in found.values())
-    return Verdict("ridge", holds, "; ".join(f"{name} {words(one)}" for name, one in found.items()))
+    return all(one.low > 1 for one in found.values()), _listed(found)
 
 
-def _simple(cells: Cells) -> Verdict:
+def _listed(found: dict[str, Interval]) -> str:
+    return "; ".join(f"{name} {words(one)}" for name, one in found.items())
+
+
+def _simple(cells: Results) -> Said:
     found = ratio_of(cells, "d_R 32")
-    return Verdict("turn: simple", found.high < 1, f"d_P = 16, d_R = 32: ratio {words(found)}")
+    return found.high < 1, f"d_P = 16, d_R = 32: ratio {words(found)}"
 
 
-def _reward(cells: Cells) -> Verdict:
+def _reward(cells: Results) -> Said:
     said, holds = [], True
     for name in OUTSIDE:
         late = excess(cells, name, ("simple", "token"), SIZES[-1])
         early = excess(cells, name, ("simple", "token"), SIZES[0])
         holds = holds and late.low > 0 and early.high < 0
-        said.append(f"{name}: (c) less (a') {words(early)} at 32, {words(late)} at 8,192 pairs")
-    return Verdict("turn: reward", holds, "; ".join(said))
+        said.append(f"{name}: (c) less (a') {words(early, 3)} at 32, {words(late, 3)} at 8,192")
+    return holds, "; ".join(said)
 
 
-def _policy(cells: Cells) -> Verdict:
+def _policy(cells: Results) -> Said:
     found = excess(cells, "blind policy", ("token", "inside"), SIZES[-1])
-    return Verdict("turn: policy", found.low > 0, f"(a') less (c') {words(found)} at 8,192 pairs")
+    return found.low > 0, f"(a') less (c') {words(found, 3)} at 8,192 pairs"
 
 
-def _one_token(cells: Cells) -> Verdict:
+def _one_token(cells: Results) -> Said:
     table, ratio = table_ratio(cells, "one token"), ratio_of(cells, "one token")
     least, most = min(one.value for one in table), max(one.value for one in table)
     holds = all(one.low > 1 for one in table) and ratio.low > 1
-    return Verdict(
-        "one token",
-        holds,
-        f"table over (c): {least:.1f} to {most:.1f} times the regret; ratio {words(ratio)}",
-    )
+    spans = f"table over (c): {least:.1f} to {most:.1f} times the regret"
+    return holds, f"{spans}; ratio {words(ratio)}"
 
 
-def _description(cells: Cells) -> Verdict:
+def _description(cells: Results) -> Said:
     names = [
         name
         for name, s in CELLS.items()
@@ -210,8 +202,20 @@ def _description(cells: Cells) -> Verdict:
     ]
     found = {name: growth_of(cells, name) for name in names}
     inside = sum(_meets(one, 0.9, 1.1) for one in found.values())
-    return Verdict(
-        "description",
-        inside == len(names),
-        f"{inside} of {len(names)} cells; centre {words(found['centre'])}",
-    )
+    said = f"{inside} of {len(names)} cells; centre {words(found['centre'])}"
+    return inside == len(names), said
+
+
+RULES: dict[str, Callable[[Results], Said]] = {
+    "identity": _identity,
+    "dimension": _dimension,
+    "horizon": _horizon,
+    "noise": lambda cells: _steady(cells, NOISE),
+    "coverage": lambda cells: _steady(cells, COVERAGE),
+    "ridge": _ridge,
+    "turn: simple": _simple,
+    "turn: reward": _reward,
+    "turn: policy": _policy,
+    "one token": _one_token,
+    "description": _description,
+}

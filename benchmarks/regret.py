@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from allroads.exact.regret.cell import run_cell
-from allroads.exact.regret.curves import Cell, Results, mean_regret
+from allroads.exact.regret.curves import Cell, NotRunError, Results, mean_regret
 from allroads.exact.regret.settings import CELLS, SEEDS, SIZES
 from allroads.exact.regret.tables import fill
 from allroads.exact.regret.verdicts import (
@@ -91,8 +91,10 @@ def write() -> None:
     """The page's numbers and its figure, from the merged file alone."""
     cells = Results(read_json(RESULTS))
     write_text(PAGE, fill(PAGE.read_text(encoding="utf-8"), cells))
-    if cells.keys() == CELLS.keys():
+    try:
         figure(cells)
+    except NotRunError as missing:
+        print(f"no figure yet: it needs the cell {missing}")
 
 
 def figure(cells: Results) -> None:

@@ -150,14 +150,14 @@ def _time(cells: Results) -> str:
         name: max(cell["checks"].get(name, 0.0) for cell in cells.values())
         for name in ("b_minus_c", "slope")
     }
-    start = {name: cell["checks"].get("start", 0.0) for name, cell in cells.items()}
-    apart = [f"{name}: {value:.1f} nats" for name, value in start.items() if value > 1e-6]
+    start = {n: cell["checks"]["start"] for n, cell in cells.items() if "start" in cell["checks"]}
+    apart = [f"{name}: {value:.1g} nats" for name, value in start.items() if value > 1e-6]
     return (
         f"{len(cells)} of {len(CELLS)} cells, of {seeds} seeds each, took {hours:.2f} processor "
         f"hours on one core. The greatest slope that a fit left is {worst['slope']:.0e} nats per "
         f"unit of a parameter; (b) and (c) differ by at most {worst['b_minus_c']:.0e} nats in any "
         f"completion. The search of (a') from the reference and the one from the truth end at the "
-        f"same value in {len(cells) - len(apart)} cells; elsewhere they are apart by at most this: "
+        f"same value in {len(start) - len(apart)} of {len(start)} cells; elsewhere they are apart by at most this: "
         f"{', '.join(apart) or 'nowhere'}."
     )
 

@@ -157,8 +157,8 @@ def _time(cells: Results) -> str:
         f"hours on one core. The greatest slope that a fit left is {worst['slope']:.0e} nats per "
         f"unit of a parameter; (b) and (c) differ by at most {worst['b_minus_c']:.0e} nats in any "
         f"completion. The search of (a') from the reference and the one from the truth end at the "
-        f"same value in {len(start) - len(apart)} of {len(start)} cells; elsewhere they are apart by at most this: "
-        f"{', '.join(apart) or 'nowhere'}."
+        f"same value in {len(start) - len(apart)} of {len(start)} cells; elsewhere they are "
+        f"apart by at most this: {', '.join(apart) or 'nowhere'}."
     )
 
 

@@ -21,7 +21,7 @@ RULE = (
     "left out with all. One seed gives no verdict. Where a grader stands in for the truth, a "
     "verdict needs a grader that on held-out pairs is right more often than a coin, than length "
     "and than tf-idf (both fitted on the grader's own pairs), each difference with its whole 95 % "
-    "interval (t, clustered by prompt), on at least 10 prompts. A road labelled from "
+    "interval (t, clustered by conversation), on at least 10 of them. A road labelled from "
     "outside (a verifier, a given reward model) is never counted as evidence that two stages pay."
 )
 

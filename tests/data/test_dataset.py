@@ -182,7 +182,7 @@ def test_the_fingerprint_names_content_only(tmp_path: Path) -> None:
 
 def test_other_json_is_refused(tmp_path: Path) -> None:
     content = json.loads(make(tmp_path).to_json())
-    for text in ("", "[]", "{}", json.dumps({**content, "format": 2}), '{"format": 1}'):
+    for text in ("", "[]", "{}", json.dumps({**content, "format": 1}), '{"format": 2}'):
         with pytest.raises(DataError, match="not a dataset"):
             Dataset.from_json(text)
 

@@ -23,7 +23,7 @@ def test_a_grader_that_beats_all_three_is_believed():
     found = judged(GOOD)
     assert found.believed
     assert found.not_beaten == ()
-    assert (found.pairs, found.prompts) == (60, 60)
+    assert (found.pairs, found.clusters) == (60, 60)
     assert found.accuracy["grader"].value == pytest.approx(5 / 6)
     assert {name: e.value for name, e in found.over.items()} == pytest.approx(
         {"a coin": 1 / 3, "length": 1 / 3, "tf-idf": 1 / 3}
@@ -68,7 +68,7 @@ def test_pairs_of_few_prompts_are_never_enough():
     assert not one_prompt.believed
     assert one_prompt.not_beaten == ("a coin", "length", "tf-idf")
     nine = grade({**margins, "grader": RIGHT}, [str(i % 9) for i in range(60)])
-    assert nine.prompts == 9
+    assert nine.clusters == 9
     assert not nine.believed
     assert nine.not_beaten == ()
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 WAYS = ("all weights", "adapter")
-WORK = ("sft", "reward model", "dpo", "dpo, plain loop", "sample", "sample, generate")
+WORK = ("sft", "reward model", "dpo", "plain dpo", "sample", "generate")
 BETA = 0.1
 
 
@@ -35,12 +35,15 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--only", default=",".join(WORK))
     asked = parser.parse_args()
+    for work in asked.only.split(","):
+        if work not in WORK:
+            parser.error(f"--only {work!r}: expected some of {', '.join(WORK)}")
     print(f"{asked.model}, {asked.dtype}, {asked.threads} threads, rows of {asked.length} tokens")
     print(f"{'work':<22}{'weights':<14}{'s per pair':>11}{'tokens/s':>10}{'peak MB':>9}")
     context = multiprocessing.get_context("spawn")
     for work in asked.only.split(","):
         for way in WAYS:
-            if work.startswith("sample, ") and way == "adapter":
+            if work == "generate" and way == "adapter":
                 continue
             queue: Any = context.Queue()
             process = context.Process(target=_measure, args=(vars(asked), work, way, queue))
@@ -98,7 +101,7 @@ def _prepare(
         return [tuple(row) for row in torch.randint(5, vocabulary, (count, half)).tolist()]
 
     prompts = draw(asked["pairs"])
-    if work.startswith("sample"):
+    if work in ("sample", "generate"):
         prompts = draw(8)
         new = 32
         if work == "sample":
@@ -127,7 +130,7 @@ def _prepare(
         return write, len(prompts) * new, None
     rows = [(prompt, draw(2)) for prompt in prompts]
     tokens = asked["pairs"] * 2 * asked["length"]
-    if work == "dpo, plain loop":
+    if work == "plain dpo":
         return _plain_dpo(base, adapter, rows), tokens, asked["pairs"]
     reading = "last"
     model = (

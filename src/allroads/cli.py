@@ -343,8 +343,12 @@ def _oracle(*, alone: bool) -> None:
 
     if not alone:
         raise ConfigError("--oracle prints its own tables; leave --claim and --html out")
+    import torch
+
     from allroads.lab.oracle import show
 
+    # Tensors of a few numbers: a second thread only waits, and on a busy machine for long.
+    torch.set_num_threads(1)
     if not show(typer.echo):
         raise typer.Exit(1)
 

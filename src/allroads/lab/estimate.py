@@ -13,6 +13,7 @@ import torch
 from allroads.data.tokenise import load_tokeniser
 from allroads.evaluation import graders
 from allroads.lab.compare import Prepared
+from allroads.lab.execute import answered
 from allroads.lab.jobs import Job
 from allroads.models.device import resolve_device
 from allroads.models.lora import add_adapter
@@ -118,8 +119,9 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
         return _stage_tokens(job.stage, job.spec["split"], shape)
     limit = prepared.config.eval_prompts
     test = min(limit, shape.prompts["test"])
-    train = min(max(24, limit // 2), shape.prompts["train"])
-    selection = min(max(48, limit // 2), shape.prompts["selection"])
+    most_train, most_selection = answered(limit)
+    train = min(most_train, shape.prompts["train"])
+    selection = min(most_selection, shape.prompts["selection"])
     if job.kind == "evaluate":
         each = job.spec["snapshots"] * job.spec["samples"]
         count = each * (test + train + selection)

@@ -197,10 +197,16 @@ def _centre(model: RewardModel, supplies: Supplies) -> None:
     model.offset += float(np.mean(scores))
 
 
+def answered(test: int) -> tuple[int, int]:
+    """Training and selection prompts that are answered beside so many test prompts, at most."""
+    return max(24, test // 2), max(48, test // 2)
+
+
 def _bench(shop: Workshop, job: Job) -> Bench:
     dataset = shop.dataset(job.needs, job.seed)
     start = shop.policy(job.spec["start"], job.seed)
     test = _some(dataset.prompts["test"], job.spec["prompts"])
+    train, selection = answered(job.spec["prompts"])
     draw = {
         "temperature": shop.config.temperature,
         "max_new_tokens": shop.settings.max_new_tokens,
@@ -212,8 +218,8 @@ def _bench(shop: Workshop, job: Job) -> Bench:
     }
     bench = Bench(
         test=test,
-        train=_some(dataset.prompts["train"], max(24, job.spec["prompts"] // 2)),
-        selection=_some(dataset.prompts["selection"], max(48, job.spec["prompts"] // 2)),
+        train=_some(dataset.prompts["train"], train),
+        selection=_some(dataset.prompts["selection"], selection),
         metric=_metric(shop, job, lambda: bench),
         start=start,
         selection_scorer=shop.scorer(job.spec["selection"], job.seed),

@@ -205,7 +205,7 @@ def roads(
     """Print the table of roads, or the difference of two rows."""
     from allroads.errors import ConfigError, nearest
     from allroads.roads.atlas import atlas
-    from allroads.roads.stage import differences
+    from allroads.roads.differences import differences
 
     table = atlas(start)
     if diff is not None:

@@ -4,23 +4,52 @@ Axis letters, here and in every caller: B rows, T tokens, U units (a unit is wha
 needs: a single completion, a pair or a group), K completions of one unit, N anything flat.
 """
 
+from allroads.objectives.advantages import (
+    centred,
+    generalised_advantages,
+    leave_one_out,
+    less_others_of_round,
+    penalised_rewards,
+    standardised,
+    whitened,
+)
 from allroads.objectives.kl import k1, k2, k3
 from allroads.objectives.likelihood import negative_log_likelihood
 from allroads.objectives.policy_gradient import (
+    clipped_policy_gradient,
     importance_weighted_policy_gradient,
-    leave_one_out,
-    penalised_rewards,
 )
-from allroads.objectives.preference import bradley_terry_nll, implicit_reward
+from allroads.objectives.preference import (
+    bradley_terry_nll,
+    hinge_loss,
+    identity_preference_loss,
+    implicit_reward,
+    kahneman_tversky_loss,
+    odds_ratio_nll,
+)
+from allroads.objectives.regression import rebel_loss
+from allroads.objectives.value import clipped_value_loss
 
 __all__ = [
     "bradley_terry_nll",
+    "centred",
+    "clipped_policy_gradient",
+    "clipped_value_loss",
+    "generalised_advantages",
+    "hinge_loss",
+    "identity_preference_loss",
     "implicit_reward",
     "importance_weighted_policy_gradient",
     "k1",
     "k2",
     "k3",
+    "kahneman_tversky_loss",
     "leave_one_out",
+    "less_others_of_round",
     "negative_log_likelihood",
+    "odds_ratio_nll",
     "penalised_rewards",
+    "rebel_loss",
+    "standardised",
+    "whitened",
 ]

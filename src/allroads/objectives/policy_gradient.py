@@ -1,46 +1,10 @@
-"""Policy gradients on groups of completions of one prompt."""
+"""Policy gradients on completions, or tokens, that a behaviour policy wrote."""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-
-def penalised_rewards(
-    score_UK: Float[Tensor, "units k"],
-    behaviour_UK: Float[Tensor, "units k"],
-    reference_UK: Float[Tensor, "units k"],
-    *,
-    beta: float,
-) -> Float[Tensor, "units k"]:
-    """Score minus beta times the sequence-level k1 estimate of KL(behaviour || reference).
-
-    The KL sits in the reward, so its policy gradient is the gradient of the KL.
-
-    Args:
-        score_UK: the labeller's score of each completion, in reward units.
-        behaviour_UK: log-probability under the policy that wrote it, in nats, summed over tokens.
-        reference_UK: the same under the reference.
-        beta: price of one nat, in reward units.
-
-    Source: Ahmadian et al. 2024, arXiv:2402.14740, eq. 3.
-    """
-    return score_UK - beta * (behaviour_UK - reference_UK)
-
-
-def leave_one_out(reward_UK: Float[Tensor, "units k"]) -> Float[Tensor, "units k"]:
-    """Each reward minus the mean of the other rewards of its group (REINFORCE leave-one-out).
-
-    Raises:
-        ValueError: with fewer than two completions in a group there is no other.
-
-    Source: Ahmadian et al. 2024, arXiv:2402.14740, eq. 7; Kool et al. 2019.
-    """
-    k = reward_UK.shape[1]
-    if k < 2:
-        raise ValueError(f"leave_one_out needs at least 2 completions in a group, got {k}")
-    return (reward_UK - reward_UK.mean(dim=1, keepdim=True)) * (k / (k - 1))
 
 
 def importance_weighted_policy_gradient(
@@ -55,3 +19,30 @@ def importance_weighted_policy_gradient(
     """
     ratio_UK = torch.exp(logprob_UK - behaviour_UK.detach())
     return -(ratio_UK * advantage_UK.detach()).mean(dim=1)
+
+
+def clipped_policy_gradient(
+    logprob_N: Float[Tensor, " n"],
+    behaviour_N: Float[Tensor, " n"],
+    advantage_N: Float[Tensor, " n"],
+    *,
+    clip: float,
+) -> Float[Tensor, " n"]:
+    """-min(ratio * advantage, clip(ratio, 1 - clip, 1 + clip) * advantage), element by element.
+
+    Ratio is policy / behaviour. On the behaviour policy itself the gradient is that of REINFORCE.
+    Where a step has already moved the ratio out of the interval in the direction that the
+    advantage asks for, the gradient is 0; the way back is never clipped.
+
+    Args:
+        logprob_N: log-probability under the policy, of tokens or of whole completions, in nats.
+        behaviour_N: the same under the policy that wrote them; carries no gradient.
+        advantage_N: advantages, in any unit; the loss has the same. Carries no gradient.
+        clip: half the interval's width, above 0 and below 1.
+
+    Source: PPO, Schulman et al. 2017, arXiv:1707.06347, eq. 7, with the sign of a loss.
+    """
+    ratio_N = torch.exp(logprob_N - behaviour_N.detach())
+    advantage_N = advantage_N.detach()
+    clipped_N = ratio_N.clamp(1 - clip, 1 + clip)
+    return -torch.minimum(ratio_N * advantage_N, clipped_N * advantage_N)

@@ -103,6 +103,23 @@ class Objective(Choice):
     critic: Critic | None = None
 
     @property
+    def words(self) -> str:
+        """The loss, what it works on, and every choice that is not the usual one."""
+        if self.loss == "none":
+            return self.loss
+        words = f"{self.loss} on {self.score}"
+        if self.reference:
+            words += f" against {self.reference}"
+        said = {"loss", "score", "reference", "beta"}
+        others = [name for name in type(self).model_fields if name not in said]
+        rest = [
+            f"{name.replace('_', ' ')} {value if not isinstance(value, Critic) else value.start}"
+            for name in others
+            if (value := getattr(self, name)) != type(self).model_fields[name].default
+        ]
+        return words + (f" ({', '.join(rest)})" if rest else "")
+
+    @property
     def uses_beta(self) -> bool:
         """Whether a beta means anything here."""
         return self.score == "implicit" or self.kl != "none"

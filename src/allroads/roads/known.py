@@ -79,7 +79,11 @@ def about_samples(
     loss = LOSSES[stage.objective.loss]
     if loss.takes == "group" and not stage.on_policy:
         behaviour = _logprobs(writer, rows, supplies, cost)
-        gaps = [abs(a - b) for x, y in zip(drawn, behaviour, strict=True) for a, b in zip(x, y)]
+        gaps = [
+            abs(a - b)
+            for x, y in zip(drawn, behaviour, strict=True)
+            for a, b in zip(x, y, strict=True)
+        ]
         facts["mismatch"] = sum(gaps) / len(gaps)
     frozen = writer if stage.objective.reference == WRITER else supplies.reference
     reference = None if frozen is None else _logprobs(frozen, rows, supplies, cost)
@@ -164,9 +168,7 @@ def _whole(
     return tuple(tuple(values[i * k : (i + 1) * k]) for i in range(len(units)))
 
 
-def _with_mismatched(
-    stage: Stage, supplies: Supplies, units: list[Unit], cost: Cost
-) -> list[Unit]:
+def _with_mismatched(stage: Stage, supplies: Supplies, units: list[Unit], cost: Cost) -> list[Unit]:
     """Where the loss asks for it, each unit with the completions of the next other prompt.
 
     Raises:

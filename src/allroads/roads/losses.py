@@ -162,9 +162,7 @@ def _spread(advantage_UK: Tensor) -> Tensor:
 def _policy_gradient(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
     assert scored.advantage is not None
     behaviour = scored.score.detach() if scored.behaviour is None else scored.behaviour
-    loss = objectives.importance_weighted_policy_gradient(
-        scored.score, behaviour, scored.advantage
-    )
+    loss = objectives.importance_weighted_policy_gradient(scored.score, behaviour, scored.advantage)
     metrics = _about_samples(scored, torch.exp(scored.score.detach() - behaviour), behaviour)
     metrics["advantage_deviation"] = _spread(scored.advantage)
     return loss, metrics
@@ -205,7 +203,7 @@ def _clipped(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
         (ratio * mask).sum(dim=2) / scored.lengths,
         tokens.behaviour.sum(dim=2),
     )
-    held = objectives.clipped(ratio, tokens.advantage, clip=objective.clip) & mask
+    held = objectives.clip_stops(ratio, tokens.advantage, clip=objective.clip) & mask
     metrics["clipped"] = held.sum(dim=(1, 2)) / count
     if objective.kl == "loss":
         assert tokens.reference is not None

@@ -19,8 +19,9 @@ from allroads.lab.oracle.ground import PROMPTS, Problem
 from allroads.lab.oracle.leaves import token_logprobs
 from allroads.models.policy import Policy
 from allroads.records import Cost
-from allroads.roads.loop import accumulate
-from allroads.roads.sources import Unit, gather, labelled
+from allroads.roads.accumulate import accumulate
+from allroads.roads.sources import gather, labelled
+from allroads.roads.units import Unit
 from allroads.types import Completion, Prompt
 
 Group = list[Completion]

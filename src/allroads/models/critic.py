@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -11,17 +12,18 @@ from allroads.models.states import Rows, completion_states
 
 
 class Critic:
-    """A reward model's backbone and head, read at every prefix instead of at whole completions.
+    """A reward model that is read at every prefix instead of at whole completions.
+
+    It begins with what the reward model would say had the completion ended here, the prompt's last
+    state being the first that it reads.
 
     Attributes:
         model: a sequence classifier with one label, in evaluation mode.
-        offset: reward units subtracted from every value, as the reward model does.
     """
 
     def __init__(self, start: RewardModel) -> None:
         self.model: PreTrainedModel = start.model
-        self.offset = start.offset
-        self._scores = start.scores_of
+        self._start = start
 
     def values(self, rows: Rows) -> Tensor:
         """(B, T) values of the prefix before each completion token, reward units.
@@ -29,8 +31,12 @@ class Critic:
         Exactly 0 on padding; blind to padding and batch mates.
         """
         states = completion_states(self.model.base_model, rows)
-        value_BT = self._scores(states.hidden[:, :-1]) - self.offset
-        return value_BT.masked_fill(~states.mask, 0.0)
+        value_BT = self._start.scores_of(states.hidden[:, :-1])
+        if self._start.reading != "last":
+            value_BT = value_BT.cumsum(dim=1)
+        if self._start.reading == "mean":
+            value_BT = value_BT / torch.arange(1, value_BT.shape[1] + 1, device=value_BT.device)
+        return (value_BT - self._start.offset).masked_fill(~states.mask, 0.0)
 
 
 class ActorCritic:

@@ -58,8 +58,9 @@ class Critic(Choice):
     """Lambda of the generalised advantages; 1 does not lean on the critic."""
     weight: float = Field(default=0.1, gt=0)
     """Weight of its loss beside the policy's."""
-    clip: float = Field(default=0.2, gt=0)
-    """How far a value may move from what it was when the round was written, reward units."""
+    clip: float | None = Field(default=None, gt=0)
+    """How far a value may move from what it was when the round was written, reward units; None:
+    any way, because a width means nothing before the scale of the rewards is known."""
     whiten: bool = True
     """Whether a round's advantages are shifted and scaled to mean 0 and variance 1 over tokens."""
 

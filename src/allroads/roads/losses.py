@@ -6,6 +6,7 @@ A road is a row of `atlas`; a loss is a row here. Adding one means a pure functi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -216,7 +217,7 @@ def _clipped(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
         assert tokens.before is not None
         assert tokens.returns is not None
         error = objectives.clipped_value_loss(
-            tokens.value, tokens.before, tokens.returns, clip=objective.critic.clip
+            tokens.value, tokens.before, tokens.returns, clip=objective.critic.clip or math.inf
         )
         loss = loss + objective.critic.weight * reduced(error)
         metrics["value_loss"] = (error.detach() * mask).sum(dim=(1, 2)) / count
@@ -383,6 +384,7 @@ COMMON_METRICS = {
     "dropped": "prompts of the round that gave no unit: tie, both unfinished, or a failed score "
     "(online only)",
     "failed": "completions of the round without a score (online only)",
+    "turned": "share of the pairs whose order the labeller turned round (relabelled pairs only)",
     "mismatch": "how far the sampler's log-probabilities are from the trainer's, nats per token "
     "(online, where several updates share a round)",
 }

@@ -74,11 +74,13 @@ FAMILIES = {
 
 
 def tiny_policy(
-    family: str = "gpt2", *, seed: int = 0, dtype: torch.dtype = torch.float32
+    family: str = "gpt2", *, seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 2
 ) -> Policy:
     """A policy with random weights, far enough from uniform for differences to show."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(FAMILIES[family]()).to(dtype)
+    config = FAMILIES[family]()
+    config.num_hidden_layers = layers
+    model = AutoModelForCausalLM.from_config(config).to(dtype)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

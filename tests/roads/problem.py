@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from allroads.data.audit import audit_of
 from allroads.data.dataset import Dataset
@@ -19,11 +22,11 @@ from allroads.records import Cost
 from allroads.roads.accumulate import Trainee
 from allroads.roads.atlas import Recipe, atlas
 from allroads.roads.choices import DATA, VERIFIER, WRITER, Schedule
-from allroads.roads.loop import Keeping, Progress, train
-from allroads.roads.sources import gather
+from allroads.roads.loop import Keeping, Progress, steps_per_round, train
+from allroads.roads.sources import gather, planned_slots
 from allroads.roads.stage import Road, Stage
 from allroads.roads.supplies import Supplies
-from allroads.roads.units import Round
+from allroads.roads.units import Round, Unit
 from allroads.types import Demonstration, Pair, Prompt, Split, Tokens
 from tests.conftest import EOS
 from tests.conftest import tiny_policy as _tiny_policy
@@ -159,7 +162,7 @@ def supplies(stage: Stage, start: Policy, **changes: object) -> Supplies:
     """What the stage needs, its reference being a frozen copy of where it starts."""
     out = Supplies(
         dataset=dataset(),
-        seed=7,
+        seed=12,
         address=f"test/{stage.name}",
         reference=start if stage.objective.reference not in (None, WRITER) else None,
         writer=None,
@@ -215,7 +218,7 @@ def run(
     return model, cost
 
 
-def weights_of(model: Trainee) -> dict[str, torch.Tensor]:
+def weights_of(model: Trainee) -> dict[str, Tensor]:
     """Every parameter by name."""
     return {name: value.detach().clone() for name, value in model.model.named_parameters()}
 
@@ -224,3 +227,93 @@ def same_weights(a: Trainee, b: Trainee) -> bool:
     """Bit for bit."""
     left, right = weights_of(a), weights_of(b)
     return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
+
+
+def changed(name: str, **changes: object) -> Stage:
+    """The stage with other choices."""
+    return Stage.model_validate({**dict(STAGES[name]), **changes})
+
+
+def rescheduled(name: str, **changes: object) -> Stage:
+    """The stage with another schedule."""
+    return changed(name, schedule=STAGES[name].schedule.model_copy(update=changes))
+
+
+def lines_of(folder: Path) -> list[dict[str, float]]:
+    """The metrics that a run left, a step each."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def counters(cost: Cost) -> dict[str, float]:
+    """What a run must cost however often it was killed."""
+    return cost.model_dump(exclude={"seconds", "peak_memory_mb"})
+
+
+def first_batch(
+    name: str, dtype: torch.dtype = torch.float64, **changes: Any
+) -> tuple[Stage, Trainee, list[Unit], Supplies]:
+    """A stage at step 0: its model, the first round's units, and its supplies."""
+    stage = STAGES[name]
+    model = trainee(stage, dtype)
+    start = tiny_policy(dtype=dtype)
+    given = supplies(stage, start, **changes)
+    units = list(round_of(stage, given, start).units)
+    assert len(units) >= 2
+    return stage, model, units, given
+
+
+def nudge(model: Trainee) -> None:
+    """Away from the reference, where a lead of exactly zero would count by its rounding."""
+    with torch.no_grad():
+        for name, parameter in model.model.named_parameters():
+            if name.endswith("ln_f.weight"):
+                parameter.mul_(0.8)
+
+
+def gradient(model: Trainee) -> dict[str, Tensor]:
+    """What every weight was given."""
+    return {
+        name: p.grad.clone() for name, p in model.model.named_parameters() if p.grad is not None
+    }
+
+
+def total_steps(stage: Stage) -> int:
+    """Optimiser steps of the whole stage."""
+    return stage.schedule.rounds * steps_per_round(stage, planned_slots(stage, dataset()))
+
+
+class Killed(Exception):
+    """The process died here."""
+
+
+def die_at(step: int) -> Progress:
+    """Lets a stage come to the end of this step, and no further."""
+
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            raise Killed
+
+    return progress
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage that was trained in one go, without a checkpoint."""
+
+    model: Trainee
+    metrics: str
+    cost: dict[str, float]
+
+    @property
+    def lines(self) -> list[dict[str, float]]:
+        """What was logged, a step each."""
+        return [json.loads(line) for line in self.metrics.splitlines()]
+
+    def check(self, model: Trainee, cost: Cost, folder: Path) -> None:
+        """Another run came to the very same end."""
+        assert same_weights(model, self.model)
+        assert (folder / "metrics.jsonl").read_text() == self.metrics
+        assert counters(cost) == self.cost
+
+
+Straight = Callable[[str], Finished]

@@ -92,7 +92,7 @@ def _flops_per_token(model: nn.Module) -> float:
 @torch.no_grad()
 def _kl_baseline(
     stage: Stage, trainee: Trainee, supplies: Supplies, units: list[Unit], cost: Cost
-) -> Tensor:
+) -> float:
     """Beta times the KL that completions of other prompts show, over the minibatch, at least 0."""
     policy = cast(Policy, trainee)
     total, count = 0.0, 0
@@ -104,7 +104,7 @@ def _kl_baseline(
         count += len(rows)
         cost.tokens_scored += rows.tokens
         cost.flops += 2.0 * policy.parameters_count * rows.tokens
-    return torch.tensor(stage.objective.price * max(0.0, total / count), device=policy.device)
+    return stage.objective.price * max(0.0, total / count)
 
 
 def _scored(
@@ -113,7 +113,7 @@ def _scored(
     supplies: Supplies,
     units: list[Unit],
     rows: Rows,
-    baseline: Tensor | None,
+    baseline: float | None,
 ) -> Scored:
     k = len(units[0].completions)
     lengths = torch.tensor([len(c) for c in rows.completions])
@@ -148,7 +148,7 @@ def _scored(
         behaviour=anchor,
         reward=known("reward"),
         advantage=known("advantage"),
-        baseline=None if baseline is None else baseline.to(logprob.dtype),
+        baseline=None if baseline is None else logprob.new_tensor(baseline),
         limit=supplies.max_new_tokens,
     )
     if not LOSSES[objective.loss].by_token:

@@ -114,20 +114,25 @@ BETA = 0.5
 
 
 def _kind(stage: Stage) -> str:
-    """What a stage does where every earlier stage is the one start, or the one labeller."""
+    """What a stage does, whatever beta, where earlier stages are all one start or one labeller."""
     reference = stage.objective.reference
     given = {
         "name": "",
         "start": "",
         "labeller": stage.labeller if stage.labeller in ("none", DATA) else VERIFIER,
         "objective": stage.objective.model_copy(
-            update={"reference": reference if reference in (None, WRITER) else "start"}
+            update={
+                "reference": reference if reference in (None, WRITER) else "start",
+                "beta": None,
+            }
         ),
     }
     return stage.model_copy(update=given).model_dump_json()
 
 
-def kinds_of(table: Mapping[str, Road]) -> tuple[dict[str, Stage], dict[tuple[str, str], str]]:
+def kinds_of(
+    table: Mapping[str, Road], *, beta: float = BETA
+) -> tuple[dict[str, Stage], dict[tuple[str, str], str]]:
     """Every stage of the table that trains, each kind once, by the shortest road that ends in it.
 
     Also (road, stage) -> that name, for every one of them: no row of the table is left out.
@@ -138,7 +143,7 @@ def kinds_of(table: Mapping[str, Road]) -> tuple[dict[str, Stage], dict[tuple[st
     rows = [
         (road, stage)
         for road in (
-            road.at({"beta": BETA, "N": 2, "": None}[road.knob]) for road in table.values()
+            road.at({"beta": beta, "N": 2, "": None}[road.knob]) for road in table.values()
         )
         for stage in road.stages
         if stage.trains

@@ -236,6 +236,7 @@ def test_advantages_by_hand():
         assert unit.advantage == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.usefixtures("all_finish")
 def test_beta_is_the_price_of_the_penalty():
     def advantages(beta: float) -> list[tuple[float, ...] | None]:
         objective = STAGES["rloo"].objective.model_copy(update={"beta": beta})
@@ -243,9 +244,8 @@ def test_beta_is_the_price_of_the_penalty():
             changed("rloo", objective=objective),
             reference=tiny_policy(seed=5),
             labeller=CallableLabeller(lambda prompts, completions: [1.0] * len(prompts)),
-            max_new_tokens=60,
         )
-        return [u.advantage for u in round_.units if all(c[-1] == 0 for c in u.completions)]
+        return [u.advantage for u in round_.units]
 
     cheap, dear = advantages(0.5), advantages(2.0)
     assert cheap

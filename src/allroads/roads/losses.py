@@ -183,45 +183,48 @@ def _clipped(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
     tokens = scored.tokens
     assert tokens is not None
     mask = tokens.mask
-
-    def reduced(term_UKT: Tensor) -> Tensor:
-        term = term_UKT.masked_fill(~mask, 0.0)
-        if objective.normalise == "token":
-            return term.sum(dim=(1, 2))
-        if objective.normalise == "sequence":
-            return (term.sum(dim=2) / scored.lengths).mean(dim=1)
-        return term.sum(dim=2).mean(dim=1) / scored.limit
-
-    loss = reduced(
-        objectives.clipped_policy_gradient(
-            tokens.logprob, tokens.behaviour, tokens.advantage, clip=objective.clip
-        )
-    )
-    ratio = torch.exp(tokens.logprob.detach() - tokens.behaviour)
     count = scored.lengths.sum(dim=1)
-    metrics = _about_samples(
-        scored,
-        (ratio * mask).sum(dim=2) / scored.lengths,
-        tokens.behaviour.sum(dim=2),
+
+    def real(values_UKT: Tensor | None) -> Tensor:
+        assert values_UKT is not None
+        return values_UKT[mask]
+
+    def placed(values_N: Tensor) -> Tensor:
+        return values_N.new_zeros(mask.shape).masked_scatter(mask, values_N)
+
+    def reduced(terms_N: Tensor) -> Tensor:
+        term_UKT = placed(terms_N)
+        if objective.normalise == "token":
+            return term_UKT.sum(dim=(1, 2))
+        if objective.normalise == "sequence":
+            return (term_UKT.sum(dim=2) / scored.lengths).mean(dim=1)
+        return term_UKT.sum(dim=2).mean(dim=1) / scored.limit
+
+    def mean(values_N: Tensor) -> Tensor:
+        return placed(values_N.detach()).sum(dim=(1, 2)) / count
+
+    logprob, behaviour, advantage = map(real, (tokens.logprob, tokens.behaviour, tokens.advantage))
+    loss = reduced(
+        objectives.clipped_policy_gradient(logprob, behaviour, advantage, clip=objective.clip)
     )
-    held = objectives.clip_stops(ratio, tokens.advantage, clip=objective.clip) & mask
-    metrics["clipped"] = held.sum(dim=(1, 2)) / count
+    ratio = torch.exp(logprob.detach() - behaviour)
+    metrics = _about_samples(
+        scored, placed(ratio).sum(dim=2) / scored.lengths, tokens.behaviour.sum(dim=2)
+    )
+    held = objectives.clip_stops(ratio, advantage, clip=objective.clip)
+    metrics["clipped"] = mean(held.to(ratio.dtype))
     if objective.kl == "loss":
-        assert tokens.reference is not None
-        k3 = objectives.k3(tokens.logprob.flatten(), tokens.reference.flatten())
-        k3 = k3.view_as(tokens.logprob)
+        k3 = objectives.k3(logprob, real(tokens.reference))
         loss = loss + objective.price * reduced(k3)
-        metrics["k3"] = (k3.detach() * mask).sum(dim=(1, 2)) / count
+        metrics["k3"] = mean(k3)
     if objective.critic is not None:
-        assert tokens.value is not None
-        assert tokens.before is not None
-        assert tokens.returns is not None
+        value = real(tokens.value)
         error = objectives.clipped_value_loss(
-            tokens.value, tokens.before, tokens.returns, clip=objective.critic.clip or math.inf
+            value, real(tokens.before), real(tokens.returns), clip=objective.critic.clip or math.inf
         )
         loss = loss + objective.critic.weight * reduced(error)
-        metrics["value_loss"] = (error.detach() * mask).sum(dim=(1, 2)) / count
-        metrics["value"] = (tokens.value.detach() * mask).sum(dim=(1, 2)) / count
+        metrics["value_loss"] = mean(error)
+        metrics["value"] = mean(value)
     return loss, metrics
 
 

@@ -93,13 +93,20 @@ def test_help_is_fast_because_nothing_heavy_is_imported():
 def test_the_module_is_the_command():
     """`python -m allroads`, as a user runs it: the error comes without a traceback."""
     done = subprocess.run(
-        [sys.executable, "-m", "allroads", "compare", "--out", "x", "--config", "/nowhere.yaml"],
+        [sys.executable, "-m", "allroads", "compare", "--out", "x", "--betas", "low"],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr == "error: --config /nowhere.yaml: No such file or directory\n"
+    expected = "--betas 'low': expected numbers separated by commas (float)"
+    assert done.stderr == f"error: {expected}\n"
     assert done.stdout == ""
+
+
+def test_a_configuration_that_is_not_there(run: Run):
+    answer = run("compare", "--out", "x", "--config", "/nowhere.yaml")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == "error: --config /nowhere.yaml: No such file or directory\n"
 
 
 def test_without_arguments_there_is_help(run: Run):

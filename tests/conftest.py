@@ -64,9 +64,7 @@ def tiny_config(family: str) -> PreTrainedConfig:
     return AutoConfig.for_model(family.replace("-", "_"), **_COMMON, **FAMILIES[family])
 
 
-def tiny_policy(
-    family: str = "gpt2", *, seed: int = 0, dtype: torch.dtype | None = None
-) -> Policy:
+def tiny_policy(family: str = "gpt2", *, seed: int = 0, dtype: torch.dtype | None = None) -> Policy:
     """A policy with random weights, far enough from uniform for differences to show."""
     import torch
     from transformers import AutoModelForCausalLM

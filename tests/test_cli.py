@@ -16,6 +16,8 @@ import yaml
 from allroads import cli
 from allroads.roads.atlas import atlas
 from tests.lab import tiny
+from tests.lab.conftest import Straight
+from tests.lab.conftest import straight as straight  # a fixture of all tests of whole runs
 from tests.words import save_model, write_preferences, write_rows
 
 
@@ -372,11 +374,15 @@ def test_compare_report_and_repeat(run: Run, settings: Path, tmp_path: Path):
     assert report.out.strip() == table.strip()
 
 
-def test_columns_of_the_printed_results_never_touch(run: Run, settings: Path, tmp_path: Path):
+def test_columns_of_the_printed_results_never_touch(
+    run: Run, settings: Path, straight: Straight, tmp_path: Path
+):
     """The longest name of all, with its setting, before a number."""
-    ask = ["compare", "--config", settings, "--out", tmp_path / "run"]
-    answer = run(*ask, "--roads", "online-dpo-batch-from-dpo")
-    (line,) = [one for one in answer.out.splitlines() if "  online-dpo-batch-from" in one][1:]
+    shutil.copytree(straight.folder, tmp_path / "run")
+    answer = run("compare", "--config", settings, "--out", tmp_path / "run")
+    assert max(map(len, tiny.ROADS)) == len("online-dpo-batch-from-dpo")
+    table = answer.out[answer.out.index("true reward") :].splitlines()
+    (line,) = [one for one in table if one.startswith("  online-dpo-batch-from-dpo ")]
     name, knob, value, reward = line.split()[:4]
     assert (name, knob, value) == ("online-dpo-batch-from-dpo", "beta", "0.5")
     assert 0 <= float(reward) <= 1
@@ -391,14 +397,17 @@ def test_report_of_what_is_no_run(run: Run, tmp_path: Path):
     assert not (tmp_path / "absent").exists()
 
 
-def test_report_of_what_is_not_finished(run: Run, settings: Path, tmp_path: Path):
+def test_report_of_what_is_not_finished(
+    run: Run, settings: Path, straight: Straight, tmp_path: Path
+):
     folder = tmp_path / "run"
-    run("compare", "--config", settings, "--out", folder, "--roads", "sft")
-    lost = next(folder.glob("evaluations/evaluate-sft-*"))
+    shutil.copytree(straight.folder, folder)
+    assert run("compare", "--config", settings, "--out", folder).code == 0
+    lost = next(folder.glob("evaluations/evaluate-sft-s0-*"))
     lost.unlink()
     answer = run("report", folder)
     assert answer.code == 2
-    assert f"1 of 5 jobs are not finished (first: {lost.stem})" in answer.error
+    assert f"1 of 30 jobs are not finished (first: {lost.stem})" in answer.error
     assert f"--out {folder}" in answer.error, "says how to go on"
 
 
@@ -475,10 +484,8 @@ def test_data_audit(run: Run, tmp_path: Path, model: Path, data: Path):
     assert "no tokenizer can be loaded" in answer.error
 
 
-def test_export_writes_a_folder_or_says_why_not(run: Run, settings: Path, tmp_path: Path):
-    folder, out = tmp_path / "run", tmp_path / "out"
-    trained = run("train", "dpo", "--beta", "0.5", "--config", settings, "--out", folder)
-    assert trained.code == 0
+def test_export_writes_a_folder_or_says_why_not(run: Run, straight: Straight, tmp_path: Path):
+    folder, out = shutil.copytree(straight.folder, tmp_path / "run"), tmp_path / "out"
     answer = run("export", folder, "dpo", "--out", out)
     assert (answer.code, answer.out, answer.err) == (0, f"Exported: {out.resolve()}\n", "")
     assert {"README.md", "model.safetensors", "generation_config.json"} <= {

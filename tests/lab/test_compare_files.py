@@ -291,7 +291,7 @@ def test_human_preferences_with_a_pretrained_model(seeds: tuple[int, ...], tmp_p
         SHARED / "models/stories260k",
         max_pairs=220,
         max_length=100,
-        max_new_tokens=32,
+        max_new_tokens=16,
         seeds=seeds,
         eval_prompts=10,
         # Enough for the model to learn that answers end.

@@ -104,7 +104,7 @@ def restore(state: State, folder: Path) -> bool:
 
 def _plain(material: Round) -> dict[str, object]:
     return {
-        "units": [asdict(unit) for unit in material.units],
+        "units": [vars(unit) for unit in material.units],
         "slots": material.slots,
         "facts": material.facts,
     }

@@ -1,0 +1,123 @@
+"""TRL's own trainers on tiny models, and the comparison of one loss and its gradient with ours."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from allroads.models.policy import Policy
+from allroads.models.states import Rows
+from tests.conftest import EOS, VOCABULARY
+from tests.words import save_model
+
+PAD = 1
+"""A token that no sequence holds."""
+
+TOLERANCE = 3e-5
+"""Of the larger of the two sides: both work in single precision, in another order."""
+
+pytest.importorskip("trl", reason="TRL is not installed: pip install 'allroads[dev]'")
+
+PLAIN = {
+    "report_to": "none",
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "disable_tqdm": True,
+}
+"""Settings of a TRL trainer that touch no mathematics."""
+
+
+@cache
+def tokenizer() -> PreTrainedTokenizerBase:
+    found = AutoTokenizer.from_pretrained(save_model(Path(mkdtemp()), "llama"))
+    found.pad_token = found.convert_ids_to_tokens(PAD)
+    return found
+
+
+def sequences(seed: int, count: int, longest: int) -> list[list[int]]:
+    """Random completions, end-of-sequence included."""
+    rng = random.Random(seed)
+    return [
+        [rng.randrange(PAD + 1, VOCABULARY) for _ in range(rng.randint(1, longest))] + [EOS]
+        for _ in range(count)
+    ]
+
+
+def prompts(seed: int, count: int) -> list[list[int]]:
+    return [ids[:-1] for ids in sequences(seed, count, 4)]
+
+
+def rows_of(ids_BT: Tensor, attention_BT: Tensor, completion_BT: Tensor) -> Rows:
+    """A TRL batch as our rows: the same tokens, prompt and completion told apart."""
+    parts = list(zip(ids_BT, attention_BT.bool(), completion_BT.bool(), strict=True))
+    return Rows(
+        [tuple(ids[real & ~own].tolist()) for ids, real, own in parts],
+        [tuple(ids[own].tolist()) for ids, _, own in parts],
+    )
+
+
+def policy_of(model: nn.Module) -> Policy:
+    """The model that TRL trains, read by our own log-probability."""
+    return Policy(model, EOS)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def shake(model: nn.Module, seed: int) -> None:
+    """Another policy than before, as after a few steps."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        parameter.add_(0.2 * parameter.std().nan_to_num() * noise)
+
+
+def gap(ours: Tensor, theirs: Tensor) -> float:
+    """Greatest difference, as a share of the largest entry."""
+    assert ours.shape == theirs.shape
+    scale = theirs.detach().abs().max().clamp(min=1e-3)
+    return float((ours.detach() - theirs.detach()).abs().max() / scale)
+
+
+def gaps(ours: Tensor, theirs: Tensor, inputs: Iterable[Tensor]) -> tuple[float, float]:
+    """Of the loss and of its gradient."""
+    inputs = list(inputs)
+    flat = [
+        torch.cat(
+            [
+                (torch.zeros_like(x) if g is None else g).flatten()
+                for g, x in zip(
+                    torch.autograd.grad(loss, inputs, allow_unused=True), inputs, strict=True
+                )
+            ]
+        )
+        for loss in (ours, theirs)
+    ]
+    assert flat[1].abs().max() > 1e-4, "a comparison of zeros"
+    # A mean of advantages may come near 0 by cancelling: a loss is compared on the scale of one.
+    value = float((ours - theirs).detach().abs() / theirs.detach().abs().clamp(min=1))
+    return value, gap(*flat)
+
+
+def check(
+    record: Any,
+    ours: Tensor,
+    theirs: Tensor,
+    inputs: Iterable[Tensor],
+    *,
+    within: float = TOLERANCE,
+) -> None:
+    """Ours equals theirs, in value and in gradient; `record` keeps how nearly."""
+    value, slope = gaps(ours, theirs, inputs)
+    record("gap_value", value)
+    record("gap_gradient", slope)
+    assert value < within
+    assert slope < within

@@ -205,7 +205,7 @@ def roads(
     """Print the table of roads, or the difference of two rows."""
     from allroads.errors import ConfigError, nearest
     from allroads.roads.atlas import atlas
-    from allroads.roads.stage import differences
+    from allroads.roads.differences import differences
 
     table = atlas(start)
     if diff is not None:
@@ -230,10 +230,9 @@ def roads(
             who = stage.source.who
             if stage.source.sampled:
                 who += f" x{stage.source.per_prompt or 'N'} ({stage.source.refresh})"
-            against = f" against {o.reference}" if o.reference else ""
             typer.echo(
                 f"    {stage.name:<14} from {stage.start:<11} {who} / {stage.labeller} / "
-                f"{stage.pick} / {o.loss}" + ("" if o.loss == "none" else f" on {o.score}{against}")
+                f"{stage.pick} / {o.words}"
             )
 
 

@@ -7,6 +7,7 @@ ends at a fixed length is a completion of that length finished without one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -19,6 +20,9 @@ PromptText = str | tuple[Message, ...]
 Split = Literal["train", "selection", "grader", "test"]
 """train: what the roads learn from; selection: fits the selection scorer; grader: fits the grader
 (real data only); test: never trained on by anybody."""
+Stop = Literal["eos", "length", "task"]
+"""Why a completion ends. eos: with end-of-sequence, which is its last token (on the last step too);
+length: cut at the length limit; task: the task itself ends at this length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +99,36 @@ class Prompt:
 class Completion:
     """One sampled completion.
 
-    `logprob` is its log-probability under the policy that wrote it, at the sampling temperature,
-    in nats, summed over its tokens (end-of-sequence included). `finished` tells whether it ends
-    with end-of-sequence, or where the task itself does; otherwise it was cut at the length limit.
+    `token_logprobs` are in nats, one per token (end-of-sequence included): what the policy that
+    wrote it gave to each token after those before it, at the sampling temperature. They are of the
+    very logits that were drawn from: whoever scores the tokens again, in other batches or
+    precision, finds the same numbers up to rounding.
+
+    Raises:
+        ValueError: when there is not one log-probability per token.
     """
 
     prompt: Prompt
     tokens: Tokens
-    logprob: float
-    finished: bool
+    token_logprobs: tuple[float, ...]
+    stop: Stop
+
+    def __post_init__(self) -> None:
+        if len(self.token_logprobs) != len(self.tokens):
+            raise ValueError(
+                f"token_logprobs: expected one per token, {len(self.tokens)}; "
+                f"got {len(self.token_logprobs)}"
+            )
+
+    @property
+    def logprob(self) -> float:
+        """Log-probability of the whole completion in nats: the sum over its tokens."""
+        return math.fsum(self.token_logprobs)
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ended itself or where the task does; False: cut at the length limit."""
+        return self.stop != "length"
 
 
 class Verifier(Protocol):

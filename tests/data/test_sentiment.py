@@ -286,7 +286,7 @@ def test_labels_follow_bradley_and_terry(
         texts = [good, bad] if good_first else [bad, good]
         return [
             [
-                Completion(prompt=prompt, tokens=tokens, logprob=-1.0, finished=True)
+                Completion(prompt=prompt, tokens=tokens, token_logprobs=(-1.0,) * 6, stop="task")
                 for tokens in texts * (per_prompt // 2)
             ]
             for prompt in prompts

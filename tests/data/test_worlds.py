@@ -246,7 +246,9 @@ def scripted_sample(groups_of: Any) -> Any:
     ) -> list[list[Completion]]:
         return [
             [
-                Completion(prompt=prompt, tokens=tokens, logprob=-1.0, finished=True)
+                Completion(
+                    prompt=prompt, tokens=tokens, token_logprobs=(-1.0,) * len(tokens), stop="eos"
+                )
                 for tokens in groups_of(prompt) * (per_prompt // 2)
             ]
             for prompt in prompts

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from allroads.errors import TrainingError
-from allroads.evaluation import policies
 from allroads.evaluation.policies import Bench, measure_best_of_n, measure_policy
 from allroads.judges import CallableLabeller
 from allroads.models.states import Rows
@@ -149,8 +148,8 @@ def pools(size: int, *, finished: bool) -> dict[str, list[Completion]]:
             Completion(
                 prompt=prompt,
                 tokens=(int(rng.integers(1, 6)), EOS if whole else 9),
-                logprob=-1.0,
-                finished=bool(whole),
+                token_logprobs=(-0.5, -0.5),
+                stop="eos" if whole else "length",
             )
             for whole in (rng.random(size) > 0.4) | finished
         ]
@@ -173,15 +172,14 @@ def brute_force(group: Sequence[Completion], values: Sequence[float], n: int) ->
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_best_of_n_against_brute_force(finished: bool, monkeypatch: pytest.MonkeyPatch):
+def test_best_of_n_against_brute_force(finished: bool):
     made = pools(7, finished=finished)
     assert finished or any(not one.finished for one in made["p0"])
 
     def scripted(policy, prompts, *, per_prompt, **_):
         return [made[p.prompt_id][:per_prompt] for p in prompts]
 
-    monkeypatch.setattr(policies, "sample", scripted)
-    given = bench()
+    given = bench(engine=scripted)
     ns = (1, 2, 3, 4)
     measured = measure_best_of_n(given, tiny_policy(), CallableLabeller(label), ns, 7)
     for n in ns:
@@ -214,19 +212,25 @@ def test_best_of_n_against_brute_force(finished: bool, monkeypatch: pytest.Monke
                 assert label([prompt.tokens], [one.tokens])[0] == max(ranks)[1]
 
 
-def test_an_unfinished_completion_never_beats_a_finished_one(monkeypatch: pytest.MonkeyPatch):
+def test_an_unfinished_completion_never_beats_a_finished_one():
     """The reward model loves what was cut off; it is chosen only where there is nothing else."""
     prompt = PROMPTS[0]
-    cut = [Completion(prompt=prompt, tokens=(9, 9), logprob=-1.0, finished=False) for _ in range(3)]
-    whole = Completion(prompt=prompt, tokens=(1, EOS), logprob=-1.0, finished=True)
+    half = (-0.5, -0.5)
+    cut = [
+        Completion(prompt=prompt, tokens=(9, 9), token_logprobs=half, stop="length")
+        for _ in range(3)
+    ]
+    whole = Completion(prompt=prompt, tokens=(1, EOS), token_logprobs=half, stop="eos")
 
     def love_the_cut(prompts, completions):
         return [0.0 if c[-1] == EOS else 100.0 for c in completions]
 
-    monkeypatch.setattr(
-        policies, "sample", lambda *a, per_prompt, **_: [[*cut, whole][:per_prompt]]
+    given = bench(
+        test=[prompt],
+        train=[prompt],
+        selection=[prompt],
+        engine=lambda *_, per_prompt, **__: [[*cut, whole][:per_prompt]],
     )
-    given = bench(test=[prompt], train=[prompt], selection=[prompt])
     measured = measure_best_of_n(given, tiny_policy(), CallableLabeller(love_the_cut), (1, 2, 4), 4)
     # With one of four whole: it is among n drawn with chance n / 4.
     assert [measured[n][0]["no_eos"] for n in (1, 2, 4)] == [[0.75], [0.5], [0.0]]

@@ -21,7 +21,9 @@ class Longer:
 
 
 def answer(prompt: Prompt, length: int) -> Completion:
-    return Completion(prompt=prompt, tokens=(7,) * length, logprob=-1.0, finished=True)
+    return Completion(
+        prompt=prompt, tokens=(7,) * length, token_logprobs=(-1.0,) * length, stop="eos"
+    )
 
 
 def test_win_tie_and_loss_against_an_opponent_that_is_asked_once():

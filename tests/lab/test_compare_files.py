@@ -21,8 +21,8 @@ from allroads.lab.compare import prepare
 from allroads.lab.config import CompareConfig
 from allroads.records import Cost, Results
 from allroads.roads.loop import train
-from allroads.roads.sources import Supplies
 from allroads.roads.stage import Stage
+from allroads.roads.supplies import Supplies
 from allroads.types import Pair
 from tests.data.synthetic import HAS_SHARED, SHARED, WHY_SKIPPED
 from tests.evaluation.graders.made_up import needs_minilm

@@ -19,7 +19,7 @@ def all_finish(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def finished(*args: Any, **options: Any) -> list[list[Completion]]:
         return [
-            [replace(one, tokens=(*one.tokens[:-1], EOS), finished=True) for one in group]
+            [replace(one, tokens=(*one.tokens[:-1], EOS), stop="eos") for one in group]
             for group in sample(*args, **options)
         ]
 

@@ -16,8 +16,8 @@ from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel, reward_model_on
 from allroads.records import Cost
 from allroads.roads.loop import Keeping, Progress, train
-from allroads.roads.sources import Supplies
 from allroads.roads.stage import Objective, Schedule, Source, Stage
+from allroads.roads.supplies import Supplies
 from allroads.types import Demonstration, Pair, Prompt, Split, Tokens
 from tests.conftest import EOS, tiny_policy
 

@@ -21,10 +21,12 @@ from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel
 from allroads.models.states import Rows
 from allroads.records import Cost
-from allroads.roads.loop import Keeping, accumulate, clear_checkpoints, steps_per_round, train
+from allroads.roads.accumulate import accumulate
+from allroads.roads.loop import Keeping, clear_checkpoints, steps_per_round, train
 from allroads.roads.losses import COMMON_METRICS, LOSSES
-from allroads.roads.sources import Unit, gather, planned_slots
+from allroads.roads.sources import gather, planned_slots
 from allroads.roads.stage import Schedule, Stage
+from allroads.roads.units import Unit
 from allroads.types import Pair, Tokens
 from tests.conftest import tiny_policy
 from tests.models.test_reward_model import by_definition as score_by_definition

@@ -18,10 +18,13 @@ NAN = math.nan
 
 def one(score: float, text: int = 0, *, logprob: float = -1.0, finished: bool = True) -> Scored:
     """A completion that says `text`."""
-    tokens = (text + 1, 0) if finished else (text + 1,)
-    return Scored(
-        Completion(prompt=PROMPT, tokens=tokens, logprob=logprob, finished=finished), score
+    completion = Completion(
+        prompt=PROMPT,
+        tokens=(text + 1, 0) if finished else (text + 1,),
+        token_logprobs=(logprob, 0.0) if finished else (logprob,),
+        stop="eos" if finished else "length",
     )
+    return Scored(completion, score)
 
 
 A, B, C, D = one(1.0, 1), one(2.0, 2), one(3.0, 3), one(4.0, 4)

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from allroads.errors import ConfigError
 from allroads.roads.atlas import Recipe, atlas
+from allroads.roads.differences import differences
 from allroads.roads.losses import LOSSES
-from allroads.roads.stage import Objective, Road, Schedule, Source, Stage, differences
+from allroads.roads.stage import Objective, Road, Schedule, Source, Stage
 
 STARTS = ("sft", "sft-chosen", "base")
 

@@ -11,9 +11,9 @@ import torch
 from allroads.exact import averaged, entropy, expectation, kl
 from allroads.exact.pairs import Pairs
 from allroads.lab.oracle.ground import GROUNDS, PROMPTS, Ground, problem
-from allroads.lab.oracle.leaves import leaves_of
+from allroads.lab.oracle.leaves import leaves_of, token_logprobs
 from allroads.lab.oracle.named import NAMED, PICKED
-from allroads.lab.oracle.production import gradient, of_batch, of_round
+from allroads.lab.oracle.production import gradient, of_batch, of_round, writer_of
 from allroads.lab.oracle.table import (
     BETA,
     RECIPE,
@@ -136,20 +136,24 @@ def test_micro_batches_change_nothing():
 def test_a_drawn_round_is_one_of_those_listed():
     this = last("rloo")
     material = gather(this.stage, this.supplies, this.trainee, 0, Cost())  # type: ignore[arg-type]
-    table_PL = leaves_of(this).writer
+    with torch.no_grad():
+        table_PLH = token_logprobs(this.ground, writer_of(this))
     place = {prompt.tokens: i for i, prompt in enumerate(PROMPTS)}
     groups = []
     for unit in material.units:
         p = place[unit.prompt]
-        listed = [table_PL[p, this.ground.tree.leaf(c)].item() for c in unit.completions]
+        group = [
+            Completion(
+                prompt=PROMPTS[p],
+                tokens=c,
+                token_logprobs=tuple(table_PLH[p, this.ground.tree.leaf(c), : len(c)].tolist()),
+                stop="task",
+            )
+            for c in unit.completions
+        ]
         # What the sampler says of a completion's probability is what the tree says.
-        torch.testing.assert_close(torch.tensor(unit.behaviour), torch.tensor(listed))
-        groups.append(
-            [
-                Completion(prompt=PROMPTS[p], tokens=c, logprob=logprob, finished=True)
-                for c, logprob in zip(unit.completions, listed, strict=True)
-            ]
-        )
+        assert unit.behaviour == pytest.approx([one.logprob for one in group], abs=1e-9)
+        groups.append(group)
     assert len(groups) == len(PROMPTS)
     drawn = of_batch(this, list(material.units))
     assert difference(of_round(this, groups), drawn) < 1e-12

@@ -16,6 +16,7 @@ from allroads.judges import Labeller
 from allroads.models.batches import by_tokens
 from allroads.models.policy import Policy
 from allroads.models.states import Rows
+from allroads.rollouts.engine import Engine
 from allroads.rollouts.sampler import sample
 from allroads.types import Completion, Prompt
 
@@ -40,6 +41,7 @@ class Bench:
         sample_batch: completions decoded together.
         fixed_length: whether the task ends at `max_new_tokens`.
         check: the second opinion, where there is one: recorded, and used for nothing.
+        engine: what draws the completions.
     """
 
     test: Sequence[Prompt]
@@ -56,12 +58,13 @@ class Bench:
     sample_batch: int
     fixed_length: bool = False
     check: Metric | None = None
+    engine: Engine = sample
 
     def answers(
         self, policy: Policy, prompts: Sequence[Prompt], place: str, count: int | None = None
     ) -> list[list[Completion]]:
         """Completions of `policy`, the same streams of random numbers for every policy."""
-        return sample(
+        return self.engine(
             policy,
             prompts,
             per_prompt=count or self.samples,

@@ -58,7 +58,8 @@ class GlobalLabeller:
 class LocalLabeller:
     """A policy's implicit reward beta * log(policy / reference), as DPO fits it.
 
-    Without a reference it is beta * log(policy).
+    Without a reference it is beta * log(policy). Where the policy was fitted on means over tokens,
+    it is one.
     """
 
     policy: Policy
@@ -67,6 +68,7 @@ class LocalLabeller:
     temperature: float
     token_budget: int
     origin: Literal["data", "outside"] = "data"
+    over_tokens: Literal["sum", "mean"] = "sum"
 
     @property
     def forward_parameters(self) -> int:
@@ -82,6 +84,8 @@ class LocalLabeller:
             value = self.policy.sequence_logprobs(part, temperature=self.temperature)
             if self.reference is not None:
                 value = value - self.reference.sequence_logprobs(part, temperature=self.temperature)
+            if self.over_tokens == "mean":
+                value = value / value.new_tensor([len(c) for c in part.completions])
             return self.beta * value
 
         return by_tokens(rows, self.token_budget, reward)

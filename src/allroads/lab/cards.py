@@ -235,7 +235,7 @@ def _stage(job: Job) -> tuple[tuple[str, str], ...]:
     o, s, labeller = stage.objective, stage.schedule, links["labeller"]
     rows = [
         ("stage", stage.name),
-        ("objective", f"{o.loss} on {o.score}"),
+        ("objective", o.words),
         ("beta", "" if o.beta is None else f"{o.beta:g}"),
         ("starts from", _named(links["start"])),
         ("reference", _named(links["reference"])),

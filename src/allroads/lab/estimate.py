@@ -157,12 +157,14 @@ def _stage_tokens(stage: Stage, split: str, shape: Shape) -> Tokens:
     if stage.source.refresh == "update":
         prompts = schedule.rounds * min(schedule.batch_size, prompts)
     k = stage.source.per_prompt or 1
-    used = k if stage.pick == "group" else 2
+    used = {"group": k, "winners": 1}.get(stage.pick, 2)
+    networks = 1 if stage.objective.critic is None else 2
+    again = 0 if stage.on_policy else 1
     sampled = shape.prompt_length + shape.sample_length
     return Tokens(
-        prompts * used * sampled * schedule.epochs,
+        prompts * used * sampled * schedule.epochs * networks,
         prompts * k * shape.sample_length,
-        prompts * sampled * (k + used * reference),
+        prompts * sampled * (k + used * (reference + again + networks - 1)),
     )
 
 

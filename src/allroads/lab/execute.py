@@ -24,13 +24,14 @@ from allroads.lab.jobs import SELECTION, Job, fingerprint
 from allroads.lab.prepare import label_entropy, with_pairs
 from allroads.lab.tracking import about_stage, tracked
 from allroads.lab.workshop import Workshop
-from allroads.models.policy import Policy
+from allroads.models.critic import ActorCritic
 from allroads.models.reward_model import RewardModel
 from allroads.models.states import Rows
 from allroads.roads import checkpoint
+from allroads.roads.accumulate import Trainee
 from allroads.roads.loop import Keeping, clear_checkpoints, train
-from allroads.roads.sources import Supplies
 from allroads.roads.stage import Stage
+from allroads.roads.supplies import Supplies
 from allroads.seeding import child
 from allroads.types import Completion, Pair, Prompt, Split, Verifier
 
@@ -142,25 +143,27 @@ def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     )
     folder = shop.folder / "checkpoints" / job.id
     keeping = Keeping(folder, job.spec.get("snapshots", 1), shop.config.checkpoint_seconds)
-    trainee = _trainee(shop, stage, links["start"], job.seed)
+    trainee = _trainee(shop, stage, links, job.seed)
     with tracked(shop.folder, shop.config, job.id, about_stage(job, shop.settings)) as tell:
         cost = train(stage, trainee, supplies, keeping, progress, tell)
     if isinstance(trainee, RewardModel):
         _centre(trainee, supplies)
+    made = trainee.policy if isinstance(trainee, ActorCritic) else trainee
 
     def fill(path: Path) -> None:
-        trainee.save(path)
+        made.save(path)
         shop.save_tokenizer(path)
 
     files.write_folder(folder / "model", fill)
-    reference_free = stage.objective.score == "implicit" and not links["reference"]
+    objective = stage.objective
     files.write_json(
         folder / "stage.json",
         {
             "stage": job.spec["stage"],
             "makes": stage.makes,
-            "reference": "" if reference_free else links["reference"],
-            "beta": stage.objective.beta,
+            "reference": links["reference"],
+            "beta": None if objective.beta is None else objective.price,
+            "over_tokens": objective.over_tokens,
         },
     )
     clear_checkpoints(keeping)
@@ -176,11 +179,15 @@ def _reference_cache(shop: Workshop, job: Job, stage: Stage) -> Path:
     return shop.folder / "cache" / f"reference-{fingerprint(same)}.json"
 
 
-def _trainee(shop: Workshop, stage: Stage, start: str, seed: int) -> Policy | RewardModel:
+def _trainee(shop: Workshop, stage: Stage, links: dict[str, Any], seed: int) -> Trainee:
+    start = links["start"]
     if stage.objective.score.startswith("head-"):
         reading = stage.objective.score.removeprefix("head-")
         return shop.new_reward_model(start, seed, reading)  # type: ignore[arg-type]
-    return shop.fresh_policy(start, seed)
+    policy = shop.fresh_policy(start, seed)
+    if stage.objective.critic is None:
+        return policy
+    return ActorCritic(policy, shop.new_critic(links["critic"], start, seed))
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from allroads.roads.stage import (
     PAIRS,
     SELF,
     VERIFIER,
+    WRITER,
     Road,
     Stage,
 )
@@ -118,11 +119,12 @@ def chosen_roads(config: CompareConfig, recipe: Recipe) -> list[Road]:
                 raise ConfigError(
                     f"road {road.name!r} needs a verifier; only built-in worlds have one"
                 )
-            if stage.objective.loss == "rloo" and stage.source.temperature != config.temperature:
+            follows = stage.pick == "group" or stage.objective.reference == WRITER
+            if follows and stage.source.temperature != config.temperature:
                 raise ConfigError(
                     f"road {road.name!r}: stage {stage.name!r} samples at temperature "
                     f"{stage.source.temperature:g}, but log-probabilities are taken at "
-                    f"{config.temperature:g}; a policy gradient needs both the same"
+                    f"{config.temperature:g}; ratios to the policy that wrote need both the same"
                 )
             if stage.source.who == "demonstrations" and not (config.world or config.demonstrations):
                 raise ConfigError(
@@ -235,7 +237,8 @@ class _Maker:
         if road.last.makes == "reward model":
             self._scorer(road.name, "global", None, last, None)
             return
-        if road.last.yields == "pair" and not road.last.source.sampled:
+        fitted = road.last.labeller == DATA and not road.last.source.sampled
+        if fitted and road.last.objective.score == "implicit":
             self._scorer(road.name, "local", value, last, beta)
         if road.purpose == "scorer" or last == self._start:
             return
@@ -318,8 +321,9 @@ class _Maker:
             "writer": links.get(stage.source.who, BASE if stage.source.who == BASE else ""),
             "labeller": self._labeller(stage, links),
             "reference": self._reference(stage, links),
+            "critic": links.get(stage.critic, ""),
         }
-        parents = [resolved["start"], resolved["writer"], resolved["reference"]]
+        parents = [resolved[key] for key in ("start", "writer", "reference", "critic")]
         parents.append(resolved["labeller"]["id"] if resolved["labeller"] else "")
         if self._pairs is not None and stage.source.who != DEMONSTRATIONS:
             parents.append(self._pairs)
@@ -332,7 +336,7 @@ class _Maker:
 
     def _reference(self, stage: Stage, links: dict[str, str]) -> str:
         name = stage.objective.reference
-        if name is None:
+        if name is None or name == WRITER:
             return ""
         if name == "start":
             name = stage.start

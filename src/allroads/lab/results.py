@@ -254,9 +254,6 @@ def _stage_rows(config: CompareConfig, settings: Settings) -> list[StageRow]:
                     else f"{s.who}, {s.per_prompt or 'N'} per prompt, once"
                 )
             )
-            what = o.loss if o.loss == "none" else f"{o.loss} on {o.score}"
-            if o.reference:
-                what += f" against {o.reference}"
             out.append(
                 StageRow(
                     road=road.name,
@@ -265,7 +262,7 @@ def _stage_rows(config: CompareConfig, settings: Settings) -> list[StageRow]:
                     source=who,
                     labeller=stage.labeller,
                     pick=stage.pick,
-                    objective=what,
+                    objective=o.words,
                 )
             )
     return out

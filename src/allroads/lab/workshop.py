@@ -25,6 +25,7 @@ from allroads.lab.prepare import demonstrations_only
 from allroads.lab.settings import Settings
 from allroads.models import recompute
 from allroads.models.builtin import small_transformer
+from allroads.models.critic import Critic
 from allroads.models.device import resolve_device
 from allroads.models.lora import add_adapter, has_adapter, is_adapter
 from allroads.models.policy import Policy, load_policy
@@ -183,6 +184,15 @@ class Workshop:
             recompute.prepare(made.model)
         return made
 
+    def new_critic(self, name: str, start: str, seed: int) -> Critic:
+        """A critic to be trained: from a reward model's job, else from a policy with a new head."""
+        if not name:
+            return Critic(self.new_reward_model(start, seed, "last"))
+        made = self.reward_model(name, seed)
+        if self.config.gradient_checkpointing:
+            recompute.prepare(made.model)
+        return Critic(made)
+
     def reward_model(self, name: str, seed: int) -> RewardModel:
         """A stage's reward model, or one the user gave."""
         if name.startswith(GIVEN):
@@ -217,6 +227,7 @@ class Workshop:
             made["beta"],
             self.config.temperature,
             self.config.token_budget,
+            over_tokens=made["over_tokens"],
         )
 
     def save_tokenizer(self, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
@@ -27,10 +27,29 @@ def by_tokens(rows: Rows, budget: int, function: Callable[[Rows], Tensor]) -> li
 
     Rows with the same prompt stay neighbours within a length, so that its encoding is shared.
     """
-    lengths = [len(p) + len(c) for p, c in zip(rows.prompts, rows.completions, strict=True)]
     out = [0.0] * len(rows)
-    for piece in pieces(lengths, budget):
-        part = Rows([rows.prompts[i] for i in piece], [rows.completions[i] for i in piece])
+    for piece, part in _parts(rows, budget):
         for i, value in zip(piece, function(part).double().tolist(), strict=True):
             out[i] = value
     return out
+
+
+def each_token(
+    rows: Rows, budget: int, function: Callable[[Rows], Tensor]
+) -> list[tuple[float, ...]]:
+    """`function`'s (B, T) values as one tuple a row, as long as its completion; see `by_tokens`."""
+    out: list[tuple[float, ...]] = [()] * len(rows)
+    for piece, part in _parts(rows, budget):
+        values = function(part).double().tolist()
+        for i, row, completion in zip(piece, values, part.completions, strict=True):
+            out[i] = tuple(row[: len(completion)])
+    return out
+
+
+def _parts(rows: Rows, budget: int) -> Iterator[tuple[list[int], Rows]]:
+    lengths = [len(p) + len(c) for p, c in zip(rows.prompts, rows.completions, strict=True)]
+    for piece in pieces(lengths, budget):
+        yield (
+            piece,
+            Rows([rows.prompts[i] for i in piece], [rows.completions[i] for i in piece]),
+        )

@@ -57,17 +57,19 @@ class RewardModel:
     def scores(self, rows: Rows) -> Tensor:
         """(B,) rewards in reward units, higher is better; blind to padding and batch mates."""
         states = completion_states(self.model.base_model, rows)
-        # An adapter's head is wider than a half-precision base.
-        after = states.after.to(
-            reduce(torch.promote_types, (p.dtype for p in self.head.parameters()))
-        )
-        score_BT = wide(self.head(after)[..., 0]).masked_fill(~states.mask, 0.0)
+        score_BT = self.scores_of(states.after).masked_fill(~states.mask, 0.0)
         if self.reading == "sum":
             return score_BT.sum(dim=1) - self.offset
         lengths = states.mask.sum(dim=1)
         if self.reading == "mean":
             return score_BT.sum(dim=1) / lengths - self.offset
         return score_BT.gather(1, lengths[:, None] - 1)[:, 0] - self.offset
+
+    def scores_of(self, states: Tensor) -> Tensor:
+        """What the head says of hidden states: their shape without the last axis."""
+        # An adapter's head is wider than a half-precision base.
+        wider = reduce(torch.promote_types, (p.dtype for p in self.head.parameters()))
+        return wide(self.head(states.to(wider))[..., 0])
 
     def merged(self) -> RewardModel:
         """The same scores without an adapter: it, if there is one, is added into the weights."""

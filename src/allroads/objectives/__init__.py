@@ -16,6 +16,7 @@ from allroads.objectives.advantages import (
 from allroads.objectives.kl import k1, k2, k3
 from allroads.objectives.likelihood import negative_log_likelihood
 from allroads.objectives.policy_gradient import (
+    clip_stops,
     clipped_policy_gradient,
     importance_weighted_policy_gradient,
 )
@@ -33,6 +34,7 @@ from allroads.objectives.value import clipped_value_loss
 __all__ = [
     "bradley_terry_nll",
     "centred",
+    "clip_stops",
     "clipped_policy_gradient",
     "clipped_value_loss",
     "generalised_advantages",

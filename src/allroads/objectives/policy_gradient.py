@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -19,6 +19,13 @@ def importance_weighted_policy_gradient(
     """
     ratio_UK = torch.exp(logprob_UK - behaviour_UK.detach())
     return -(ratio_UK * advantage_UK.detach()).mean(dim=1)
+
+
+def clip_stops(
+    ratio_N: Float[Tensor, " n"], advantage_N: Float[Tensor, " n"], *, clip: float
+) -> Bool[Tensor, " n"]:
+    """Where `clipped_policy_gradient` has no gradient: already moved as far as the clip allows."""
+    return ((advantage_N > 0) & (ratio_N > 1 + clip)) | ((advantage_N < 0) & (ratio_N < 1 - clip))
 
 
 def clipped_policy_gradient(

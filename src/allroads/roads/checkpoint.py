@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from allroads import files
 from allroads.records import Cost
 from allroads.roads.optimiser import Optimiser
-from allroads.roads.sources import Round, Unit
+from allroads.roads.units import Round
 
 
 @dataclass
@@ -76,7 +76,7 @@ def save(state: State, folder: Path) -> None:
             {
                 "position": asdict(state.position),
                 "cost": state.cost.model_dump(),
-                "material": None if state.material is None else _plain(state.material),
+                "material": None if state.material is None else state.material.plain(),
             },
         )
 
@@ -98,31 +98,5 @@ def restore(state: State, folder: Path) -> bool:
     saved = files.read_json(path / "state.json")
     state.position = Position(**saved["position"])
     state.cost = Cost(**saved["cost"])
-    state.material = None if saved["material"] is None else _round(saved["material"])
+    state.material = None if saved["material"] is None else Round.of(saved["material"])
     return True
-
-
-def _plain(material: Round) -> dict[str, object]:
-    return {
-        "units": [asdict(unit) for unit in material.units],
-        "slots": material.slots,
-        "facts": material.facts,
-    }
-
-
-def _round(plain: dict) -> Round:
-    def floats(value: list[float] | None) -> tuple[float, ...] | None:
-        return None if value is None else tuple(value)
-
-    units = tuple(
-        Unit(
-            slot=u["slot"],
-            prompt=tuple(u["prompt"]),
-            completions=tuple(map(tuple, u["completions"])),
-            reference=floats(u["reference"]),
-            behaviour=floats(u["behaviour"]),
-            advantage=floats(u["advantage"]),
-        )
-        for u in plain["units"]
-    )
-    return Round(units, plain["slots"], plain["facts"])

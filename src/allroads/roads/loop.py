@@ -12,25 +12,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import nn
 
 from allroads import files
 from allroads.errors import TrainingError
-from allroads.models.batches import pieces
+from allroads.models.critic import ActorCritic
 from allroads.models.policy import Policy
-from allroads.models.recompute import prepared, recomputing
 from allroads.models.reward_model import RewardModel
-from allroads.models.states import Rows
-from allroads.objectives import implicit_reward
 from allroads.records import Cost
 from allroads.roads import checkpoint
+from allroads.roads.accumulate import Trainee, accumulate
 from allroads.roads.checkpoint import Position, State
-from allroads.roads.losses import LOSSES, Scored
 from allroads.roads.optimiser import Optimiser
-from allroads.roads.sources import Round, Supplies, Unit, gather, planned_slots
+from allroads.roads.sources import gather, planned_slots
 from allroads.roads.stage import Schedule, Stage
+from allroads.roads.supplies import Supplies
+from allroads.roads.units import Round, Unit
 from allroads.seeding import child
 
 Progress = Callable[[int, int], None]
@@ -65,7 +62,7 @@ def steps_per_round(stage: Stage, slots: int) -> int:
 
 def train(
     stage: Stage,
-    trainee: Policy | RewardModel,
+    trainee: Trainee,
     supplies: Supplies,
     keeping: Keeping,
     progress: Progress = lambda done, total: None,
@@ -88,16 +85,19 @@ def train(
     total = per_round * stage.schedule.rounds
     clock = _Clock(state.cost)
     saved_at = time.monotonic()
-    policy = trainee if isinstance(trainee, Policy) else None
+    policy = None if isinstance(trainee, RewardModel) else _policy(trainee)
+    critic = trainee.critic if isinstance(trainee, ActorCritic) else None
     while state.position.round < stage.schedule.rounds:
         if state.material is None:
-            state.material = gather(stage, supplies, policy, state.position.round, state.cost)
+            state.material = gather(
+                stage, supplies, policy, state.position.round, state.cost, critic
+            )
         for units in _minibatches(stage, supplies, state.material, state.position):
             line = _step(stage, trainee, supplies, state, units, total)
             log.write({"step": state.position.step, "round": state.position.round, **line})
             state.position.step += 1
             state.position.step_in_round += 1
-            _snapshots(keeping, state, total)
+            _snapshots(keeping, state, (policy or trainee).model, total)
             progress(state.position.step, total)
             if state.position.step_in_round < per_round:
                 saved_at = _maybe_save(state, keeping, clock, log, saved_at)
@@ -132,7 +132,7 @@ def _minibatches(
 
 def _step(
     stage: Stage,
-    trainee: Policy | RewardModel,
+    trainee: Trainee,
     supplies: Supplies,
     state: State,
     units: list[Unit],
@@ -161,94 +161,6 @@ def _step(
     return {"loss": loss, **metrics, "gradient_norm": norm, **facts}
 
 
-def accumulate(
-    stage: Stage,
-    trainee: Policy | RewardModel,
-    supplies: Supplies,
-    units: list[Unit],
-    cost: Cost,
-    collect: Callable[[], None] = lambda: None,
-) -> tuple[float, dict[str, float]]:
-    """Add the gradient of the minibatch's loss to the weights' gradients.
-
-    `collect` is called after each piece, before the next one adds its gradient.
-
-    The loss is a sum over units divided once by the minibatch's units (or tokens), so how it is
-    cut into pieces under the token budget changes nothing but rounding.
-
-    Returns:
-        The loss and the metrics that the loss declares, each a mean over the units.
-    """
-    loss_row = LOSSES[stage.objective.loss]
-    k = len(units[0].completions)
-    longest = [k * (len(u.prompt) + max(map(len, u.completions))) for u in units]
-    tokens = sum(len(c) for u in units for c in u.completions)
-    divisor = tokens if loss_row.per == "token" else len(units)
-    flops = _flops_per_token(trainee.model)
-    loss_sum = 0.0
-    sums: dict[str, float] = {}
-    for piece in pieces(longest, supplies.token_budget):
-        part = [units[i] for i in piece]
-        rows = Rows(
-            [u.prompt for u in part for _ in range(k)], [c for u in part for c in u.completions]
-        )
-        with recomputing(trainee.model):
-            scored = _scored(stage, trainee, supplies, part, rows, k)
-        loss_U, metrics_U = loss_row.function(scored)
-        loss = loss_U.sum() / divisor
-        loss.backward()
-        collect()
-        loss_sum += float(loss.detach())
-        for name, values in metrics_U.items():
-            sums[name] = sums.get(name, 0.0) + float(values.sum())
-        cost.tokens_trained += rows.tokens
-        cost.flops += flops * rows.tokens
-    return loss_sum, {name: value / len(units) for name, value in sums.items()}
-
-
-def _flops_per_token(model: PreTrainedModel) -> float:
-    """Per weight: 2 forward, 2 for the gradient that passes through, 2 for the weight's own.
-
-    A frozen weight has no gradient of its own; recomputing runs forward twice.
-    """
-    weights = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return (6.0 if prepared(model) else 4.0) * weights + 2.0 * trained
-
-
-def _scored(
-    stage: Stage,
-    trainee: Policy | RewardModel,
-    supplies: Supplies,
-    units: list[Unit],
-    rows: Rows,
-    k: int,
-) -> Scored:
-    if isinstance(trainee, RewardModel):
-        return Scored(trainee.scores(rows).view(-1, k), None, None, None, None)
-    logprob = trainee.sequence_logprobs(rows, temperature=supplies.temperature)
-
-    def known(name: str) -> Tensor | None:
-        values = [getattr(unit, name) for unit in units]
-        if values[0] is None:
-            return None
-        return torch.tensor(values, dtype=logprob.dtype, device=logprob.device)
-
-    reference = known("reference")
-    score = logprob
-    if stage.objective.score == "implicit":
-        assert stage.objective.beta is not None
-        flat = torch.zeros_like(logprob) if reference is None else reference.flatten()
-        score = implicit_reward(logprob, flat, beta=stage.objective.beta)
-    return Scored(
-        score.view(-1, k),
-        logprob.detach().view(-1, k),
-        reference,
-        known("behaviour"),
-        known("advantage"),
-    )
-
-
 def _learning_rate(schedule: Schedule, step: int, total: int) -> float:
     warm = math.ceil(schedule.warmup * total)
     if step < warm:
@@ -262,7 +174,11 @@ def _learning_rate(schedule: Schedule, step: int, total: int) -> float:
     return schedule.learning_rate * shape
 
 
-def _snapshots(keeping: Keeping, state: State, total: int) -> None:
+def _policy(trainee: Policy | ActorCritic) -> Policy:
+    return trainee.policy if isinstance(trainee, ActorCritic) else trainee
+
+
+def _snapshots(keeping: Keeping, state: State, model: nn.Module, total: int) -> None:
     for index in range(1, keeping.snapshots + 1):
         if state.position.step == math.ceil(total * index / keeping.snapshots):
             from safetensors.torch import save_file
@@ -270,7 +186,7 @@ def _snapshots(keeping: Keeping, state: State, total: int) -> None:
             path = keeping.snapshot(index)
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".tmp")
-            save_file(checkpoint.weights(state.model), temporary)
+            save_file(checkpoint.weights(model), temporary)
             temporary.replace(path)
 
 

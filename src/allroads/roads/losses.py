@@ -1,4 +1,4 @@
-"""The table of losses: what each takes, on which quantity, and what it logs.
+"""The table of losses: what each takes, on which quantity, which choices it reads, what it logs.
 
 A road is a row of `atlas`; a loss is a row here. Adding one means a pure function in
 `objectives` and a row below.
@@ -6,6 +6,7 @@ A road is a row of `atlas`; a loss is a row here. Adding one means a pure functi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -14,74 +15,231 @@ import torch
 from torch import Tensor
 
 from allroads import objectives
+from allroads.roads.choices import Objective
+
+Metrics = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ScoredTokens:
+    """What a loss by token may read, all (U, K, T), 0 on padding; see `Scored`.
+
+    `logprob` and `value` carry gradients. `before` are the critic's values when the round was
+    written, `returns` what it should have said, reward units.
+    """
+
+    logprob: Tensor
+    mask: Tensor
+    behaviour: Tensor
+    reference: Tensor | None = None
+    advantage: Tensor
+    value: Tensor | None = None
+    before: Tensor | None = None
+    returns: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """What a loss may read about U units of K completions, all (U, K) unless said.
 
     `score` carries the gradient: log-probabilities in nats or rewards in reward units. `logprob`
     is the policy's own log-probability (None for a scalar head), without gradient. `behaviour` is
-    the writer's log-probability and `advantage` the round's advantages; None offline.
+    the writer's log-probability, `reward` the labeller's score less what the KL costs, `advantage`
+    that against the round; None offline. `baseline` is one number for the whole batch, reward
+    units. `tokens` is there for losses by token, `limit` the most tokens that a sample may have.
     """
 
     score: Tensor
-    logprob: Tensor | None
-    reference: Tensor | None
-    behaviour: Tensor | None
-    advantage: Tensor | None
+    lengths: Tensor
+    logprob: Tensor | None = None
+    reference: Tensor | None = None
+    behaviour: Tensor | None = None
+    reward: Tensor | None = None
+    advantage: Tensor | None = None
+    baseline: Tensor | None = None
+    tokens: ScoredTokens | None = None
+    limit: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Loss:
     """One row of the table."""
 
     name: str
     takes: Literal["single", "pair", "group"]
     scores: tuple[str, ...]
-    per: Literal["unit", "token"]
-    """A batch's loss is the sum over units divided by its units or by its completion tokens."""
-    needs_reference: bool
-    function: Callable[[Scored], tuple[Tensor, dict[str, Tensor]]]
+    function: Callable[[Scored, Objective], tuple[Tensor, Metrics]]
     """-> (U,) losses, and (U,) metrics by name, without gradient."""
+    reads: tuple[str, ...] = ()
+    """Fields of the objective, beside score, reference and beta, that change something."""
+    per: Literal["unit", "token", "as-chosen"] = "unit"
+    """A batch's loss is the sum over units divided by its units or by its completion tokens."""
+    by_token: bool = False
+    """Whether it reads `Scored.tokens`."""
+    compares: bool = False
+    """Whether the completions of a unit are measured against each other: two at least."""
+    mismatched: bool = False
+    """Whether it needs the KL of the batch, estimated on completions of other prompts."""
     metrics: dict[str, str]
     """What each logged metric means, in one line."""
     source: str
 
+    def divides_by_tokens(self, objective: Objective) -> bool:
+        """Whether a batch's sum is divided by its completion tokens instead of its units."""
+        return (objective.normalise if self.per == "as-chosen" else self.per) == "token"
 
-def _likelihood(scored: Scored) -> tuple[Tensor, dict[str, Tensor]]:
+
+def _likelihood(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
     return objectives.negative_log_likelihood(scored.score[:, 0]), {}
 
 
-def _bradley_terry(scored: Scored) -> tuple[Tensor, dict[str, Tensor]]:
-    better, worse = scored.score[:, 0], scored.score[:, 1]
-    lead = (better - worse).detach()
+def _about_pairs(scored: Scored, lead_U: Tensor) -> Metrics:
+    lead = lead_U.detach()
     metrics = {"accuracy": (lead > 0).to(lead.dtype) + 0.5 * (lead == 0), "lead": lead}
     if scored.logprob is not None:
         metrics["logprob_better"] = scored.logprob[:, 0]
         metrics["logprob_worse"] = scored.logprob[:, 1]
-    return objectives.bradley_terry_nll(better, worse), metrics
+    return metrics
 
 
-def _rloo(scored: Scored) -> tuple[Tensor, dict[str, Tensor]]:
-    assert scored.behaviour is not None
-    assert scored.advantage is not None
-    loss = objectives.importance_weighted_policy_gradient(
-        scored.score, scored.behaviour, scored.advantage
+def _bradley_terry(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
+    better, worse = scored.score[:, 0], scored.score[:, 1]
+    loss = objectives.bradley_terry_nll(
+        better, worse, margin=objective.margin, smoothing=objective.smoothing
     )
-    ratio = torch.exp(scored.score.detach() - scored.behaviour)
-    metrics = {
-        "ratio": ratio.mean(dim=1),
-        "advantage_deviation": scored.advantage.std(dim=1),
-    }
-    if scored.reference is not None:
-        metrics["kl"] = (
-            objectives.k1(scored.behaviour.flatten(), scored.reference.flatten())
-            .view_as(ratio)
-            .mean(dim=1)
-        )
+    return loss, _about_pairs(scored, better - worse)
+
+
+def _identity(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
+    lead = scored.score[:, 0] - scored.score[:, 1]
+    loss = objectives.identity_preference_loss(lead / objective.price, beta=objective.price)
+    return loss, _about_pairs(scored, lead)
+
+
+def _hinge(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
+    better, worse = scored.score[:, 0], scored.score[:, 1]
+    loss = objectives.hinge_loss(better, worse, margin=objective.margin)
+    return loss, _about_pairs(scored, better - worse)
+
+
+def _kahneman_tversky(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
+    assert scored.baseline is not None
+    good, bad = scored.score[:, 0], scored.score[:, 1]
+    loss = objectives.kahneman_tversky_loss(
+        good, bad, scored.baseline, undesirable_weight=objective.weight
+    )
+    metrics = _about_pairs(scored, good - bad)
+    metrics["kl_baseline"] = scored.baseline.expand_as(good)
     return loss, metrics
 
+
+def _odds_ratio(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
+    mean = scored.score / scored.lengths
+    better, worse = mean[:, 0], mean[:, 1]
+    odds = objectives.odds_ratio_nll(better, worse)
+    loss = objectives.negative_log_likelihood(better) + objective.weight * odds
+    return loss, {**_about_pairs(scored, better - worse), "odds_ratio_nll": odds.detach()}
+
+
+def _about_samples(scored: Scored, ratio_UK: Tensor, behaviour_UK: Tensor) -> Metrics:
+    metrics = {"ratio": ratio_UK.mean(dim=1)}
+    if scored.logprob is not None:
+        metrics["entropy"] = -scored.logprob.sum(dim=1) / scored.lengths.sum(dim=1)
+    if scored.reference is not None:
+        kl = objectives.k1(behaviour_UK.flatten(), scored.reference.flatten())
+        metrics["kl"] = kl.view_as(ratio_UK).mean(dim=1)
+    return metrics
+
+
+def _spread(advantage_UK: Tensor) -> Tensor:
+    """Deviation within each group; 0 in a group of one."""
+    return (
+        advantage_UK.std(dim=1)
+        if advantage_UK.shape[1] > 1
+        else torch.zeros_like(advantage_UK[:, 0])
+    )
+
+
+def _policy_gradient(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
+    assert scored.advantage is not None
+    behaviour = scored.score.detach() if scored.behaviour is None else scored.behaviour
+    loss = objectives.importance_weighted_policy_gradient(scored.score, behaviour, scored.advantage)
+    metrics = _about_samples(scored, torch.exp(scored.score.detach() - behaviour), behaviour)
+    metrics["advantage_deviation"] = _spread(scored.advantage)
+    return loss, metrics
+
+
+def _rebel(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
+    assert scored.reward is not None
+    behaviour = scored.score.detach() if scored.behaviour is None else scored.behaviour
+    log_ratio = scored.score - behaviour
+    loss = objectives.rebel_loss(log_ratio, scored.reward, eta=objective.eta)
+    metrics = _about_samples(scored, torch.exp(log_ratio.detach()), behaviour)
+    metrics["reward_deviation"] = _spread(scored.reward)
+    return loss, metrics
+
+
+def _clipped(scored: Scored, objective: Objective) -> tuple[Tensor, Metrics]:
+    tokens = scored.tokens
+    assert tokens is not None
+    mask = tokens.mask
+
+    def reduced(term_UKT: Tensor) -> Tensor:
+        term = term_UKT.masked_fill(~mask, 0.0)
+        if objective.normalise == "token":
+            return term.sum(dim=(1, 2))
+        if objective.normalise == "sequence":
+            return (term.sum(dim=2) / scored.lengths).mean(dim=1)
+        return term.sum(dim=2).mean(dim=1) / scored.limit
+
+    loss = reduced(
+        objectives.clipped_policy_gradient(
+            tokens.logprob, tokens.behaviour, tokens.advantage, clip=objective.clip
+        )
+    )
+    ratio = torch.exp(tokens.logprob.detach() - tokens.behaviour)
+    count = scored.lengths.sum(dim=1)
+    metrics = _about_samples(
+        scored,
+        (ratio * mask).sum(dim=2) / scored.lengths,
+        tokens.behaviour.sum(dim=2),
+    )
+    held = objectives.clip_stops(ratio, tokens.advantage, clip=objective.clip) & mask
+    metrics["clipped"] = held.sum(dim=(1, 2)) / count
+    if objective.kl == "loss":
+        assert tokens.reference is not None
+        k3 = objectives.k3(tokens.logprob.flatten(), tokens.reference.flatten())
+        k3 = k3.view_as(tokens.logprob)
+        loss = loss + objective.price * reduced(k3)
+        metrics["k3"] = (k3.detach() * mask).sum(dim=(1, 2)) / count
+    if objective.critic is not None:
+        assert tokens.value is not None
+        assert tokens.before is not None
+        assert tokens.returns is not None
+        error = objectives.clipped_value_loss(
+            tokens.value, tokens.before, tokens.returns, clip=objective.critic.clip or math.inf
+        )
+        loss = loss + objective.critic.weight * reduced(error)
+        metrics["value_loss"] = (error.detach() * mask).sum(dim=(1, 2)) / count
+        metrics["value"] = (tokens.value.detach() * mask).sum(dim=(1, 2)) / count
+    return loss, metrics
+
+
+_PAIRS = {
+    "accuracy": "share of the batch's pairs whose better side has the higher reward; a tie counts "
+    "half",
+    "lead": "reward of the better side minus the worse, reward units, mean over pairs",
+    "logprob_better": "policy's log-probability of the better side, nats per completion; it may "
+    "fall while the lead grows (likelihood displacement)",
+    "logprob_worse": "the same for the worse side",
+}
+_SAMPLES = {
+    "ratio": "policy / behaviour probability of the samples; 1 on-policy",
+    "entropy": "surprise of the policy at the sampled tokens, nats per token: an estimate of its "
+    "entropy",
+    "kl": "k1 estimate of KL(writer || reference), nats per completion",
+}
+_IMPLICIT = ("over_tokens", "beta_factor")
 
 LOSSES: dict[str, Loss] = {
     row.name: row
@@ -91,7 +249,6 @@ LOSSES: dict[str, Loss] = {
             takes="single",
             scores=("log-prob",),
             per="token",
-            needs_reference=False,
             function=_likelihood,
             metrics={},
             source="maximum likelihood",
@@ -100,36 +257,121 @@ LOSSES: dict[str, Loss] = {
             name="bradley-terry",
             takes="pair",
             scores=("implicit", "head-last", "head-mean", "head-sum"),
-            per="unit",
-            needs_reference=False,
+            reads=(*_IMPLICIT, "margin", "smoothing"),
             function=_bradley_terry,
-            metrics={
-                "accuracy": "share of the batch's pairs whose better side has the higher reward; "
-                "a tie counts half",
-                "lead": "reward of the better side minus the worse, reward units, mean over pairs",
-                "logprob_better": "policy's log-probability of the better side, nats per "
-                "completion; it may fall while the lead grows (likelihood displacement)",
-                "logprob_worse": "the same for the worse side",
-            },
-            source="Bradley and Terry 1952; DPO: Rafailov et al. 2023, arXiv:2305.18290",
+            metrics=_PAIRS,
+            source="Bradley and Terry 1952; DPO: Rafailov et al. 2023, arXiv:2305.18290; margin: "
+            "SimPO, Meng et al. 2024, arXiv:2405.14734",
         ),
         Loss(
-            name="rloo",
+            name="identity",
+            takes="pair",
+            scores=("implicit",),
+            reads=_IMPLICIT,
+            function=_identity,
+            metrics=_PAIRS,
+            source="IPO: Azar et al. 2023, arXiv:2310.12036",
+        ),
+        Loss(
+            name="hinge",
+            takes="pair",
+            scores=("implicit",),
+            reads=(*_IMPLICIT, "margin"),
+            function=_hinge,
+            metrics=_PAIRS,
+            source="SLiC: Zhao et al. 2023, arXiv:2305.10425; on log-ratios: Liu et al. 2023, "
+            "arXiv:2309.06657",
+        ),
+        Loss(
+            name="kahneman-tversky",
+            takes="pair",
+            scores=("implicit",),
+            reads=("weight", "beta_factor"),
+            mismatched=True,
+            function=_kahneman_tversky,
+            metrics={
+                **_PAIRS,
+                "kl_baseline": "beta times the batch's KL(policy || reference), estimated on "
+                "completions of other prompts and not below 0, reward units",
+            },
+            source="KTO: Ethayarajh et al. 2024, arXiv:2402.01306",
+        ),
+        Loss(
+            name="odds-ratio",
+            takes="pair",
+            scores=("log-prob",),
+            reads=("weight",),
+            function=_odds_ratio,
+            metrics={
+                **_PAIRS,
+                "lead": "mean log-probability per token of the better side minus the worse, nats",
+                "odds_ratio_nll": "-log sigma of the log odds ratio, nats per pair",
+            },
+            source="ORPO: Hong et al. 2024, arXiv:2403.07691",
+        ),
+        Loss(
+            name="policy-gradient",
             takes="group",
             scores=("log-prob",),
-            per="unit",
-            needs_reference=True,
-            function=_rloo,
+            reads=("advantage", "kl"),
+            function=_policy_gradient,
             metrics={
-                "ratio": "policy / behaviour probability of the sampled completions; 1 on-policy",
+                **_SAMPLES,
                 "advantage_deviation": "standard deviation of the advantages within a group, "
                 "reward units",
-                "kl": "k1 estimate of KL(policy || reference), nats per completion",
             },
-            source="RLOO: Ahmadian et al. 2024, arXiv:2402.14740",
+            source="RLOO: Ahmadian et al. 2024, arXiv:2402.14740; REINFORCE: Williams 1992",
+        ),
+        Loss(
+            name="rebel",
+            takes="group",
+            scores=("log-prob",),
+            reads=("eta", "kl"),
+            compares=True,
+            function=_rebel,
+            metrics={
+                **_SAMPLES,
+                "reward_deviation": "standard deviation of the rewards within a group, reward "
+                "units",
+            },
+            source="REBEL: Gao et al. 2024, arXiv:2404.16767",
+        ),
+        Loss(
+            name="clipped",
+            takes="group",
+            scores=("log-prob",),
+            reads=("advantage", "kl", "clip", "normalise", "critic"),
+            per="as-chosen",
+            by_token=True,
+            function=_clipped,
+            metrics={
+                **_SAMPLES,
+                "clipped": "share of the tokens whose gradient the clipped ratio stops",
+                "k3": "k3 estimate of KL(policy || reference) in the loss, nats per token",
+                "value_loss": "half the critic's squared error, squared reward units per token",
+                "value": "the critic's value, reward units, mean over tokens",
+            },
+            source="PPO: Schulman et al. 2017, arXiv:1707.06347; GRPO: Shao et al. 2024, "
+            "arXiv:2402.03300",
         ),
     )
 }
+
+
+def declared(objective: Objective) -> dict[str, str]:
+    """The metrics that a stage with this objective logs, each with its meaning."""
+    absent = set()
+    if objective.score.startswith("head-"):
+        absent |= {"logprob_better", "logprob_worse"}
+    if objective.reference is None:
+        absent |= {"kl"}
+    if objective.kl != "loss":
+        absent |= {"k3"}
+    if objective.critic is None:
+        absent |= {"value_loss", "value"}
+    metrics = LOSSES[objective.loss].metrics
+    return {name: words for name, words in metrics.items() if name not in absent}
+
 
 COMMON_METRICS = {
     "loss": "the objective, mean over the batch's units (or completion tokens)",
@@ -142,5 +384,8 @@ COMMON_METRICS = {
     "dropped": "prompts of the round that gave no unit: tie, both unfinished, or a failed score "
     "(online only)",
     "failed": "completions of the round without a score (online only)",
+    "turned": "share of the pairs whose order the labeller turned round (relabelled pairs only)",
+    "mismatch": "how far the sampler's log-probabilities are from the trainer's, nats per token "
+    "(online, where several updates share a round)",
 }
 """Logged for every stage."""

@@ -7,85 +7,26 @@ checkpoint, so a resumed run trains on the same units.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from typing import TypeVar
 
-import torch
-
-from allroads import files, objectives
 from allroads.data.dataset import Dataset
 from allroads.errors import TrainingError
-from allroads.judges import Labeller
-from allroads.models.batches import by_tokens
+from allroads.models.critic import Critic
 from allroads.models.policy import Policy
 from allroads.models.states import Rows
 from allroads.records import Cost
+from allroads.roads.known import about_data, about_samples
 from allroads.roads.picks import PICKS, Scored, floored
 from allroads.roads.stage import DEMONSTRATIONS, Stage
+from allroads.roads.supplies import Supplies
+from allroads.roads.units import Round, Unit
 from allroads.rollouts.sampler import sample
 from allroads.seeding import address, child
-from allroads.types import Completion, Prompt, Tokens
+from allroads.types import Completion, Demonstration, Prompt, Tokens
 
 _UNFINISHED_PENALTY = 1.0
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What one loss term needs: K completions of one prompt, and what is known about them.
-
-    Log-probabilities are in nats per completion at the run's temperature. `slot` is the unit's
-    planned place in the round: minibatches are cut over slots, so a dropped unit shifts no other.
-    """
-
-    slot: int
-    prompt: Tokens
-    completions: tuple[Tokens, ...]
-    reference: tuple[float, ...] | None = None
-    behaviour: tuple[float, ...] | None = None
-    advantage: tuple[float, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Round:
-    """The units of one round, out of `slots` planned ones, and what is logged about them."""
-
-    units: tuple[Unit, ...]
-    slots: int
-    facts: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Supplies:
-    """What a stage needs beside its own choices.
-
-    Attributes:
-        dataset: where pairs, demonstrations and training prompts come from.
-        seed: the run's seed; every draw hangs on it and on `address`.
-        address: the stage's own place in the seed tree.
-        reference: the frozen reference, where the objective has one.
-        writer: the frozen policy that writes, where the source is another stage.
-        labeller: who scores sampled completions.
-        temperature: at which every log-probability is taken.
-        max_new_tokens: length limit of sampled completions.
-        token_budget: padded tokens per forward pass.
-        sample_batch: completions decoded together.
-        fixed_length: whether the task ends at `max_new_tokens`.
-        reference_cache: file for the reference's log-probabilities of the offline units, which
-            stages with the same reference and data (another beta, say) share; None: not kept.
-    """
-
-    dataset: Dataset
-    seed: int
-    address: str
-    reference: Policy | None
-    writer: Policy | None
-    labeller: Labeller | None
-    temperature: float
-    max_new_tokens: int
-    token_budget: int
-    sample_batch: int
-    fixed_length: bool = False
-    reference_cache: Path | None = None
+T = TypeVar("T")
 
 
 def planned_slots(stage: Stage, dataset: Dataset) -> int:
@@ -94,27 +35,49 @@ def planned_slots(stage: Stage, dataset: Dataset) -> int:
         return len(dataset.demonstrations)
     if not stage.source.sampled:
         return len(dataset.pairs["train"])
-    prompts = len(dataset.prompts["train"])
+    if stage.pick == "demonstrated":
+        available = len(_demonstrations(dataset))
+    else:
+        available = len(dataset.prompts["train"])
     if stage.source.refresh == "update":
-        return min(stage.schedule.batch_size, prompts)
+        return min(stage.schedule.batch_size, available)
     if stage.source.refresh == "round":
-        return max(1, prompts // stage.schedule.rounds)
-    return prompts
+        return max(1, available // stage.schedule.rounds)
+    return available
 
 
 def gather(
-    stage: Stage, supplies: Supplies, policy: Policy | None, index: int, cost: Cost
+    stage: Stage,
+    supplies: Supplies,
+    policy: Policy | None,
+    index: int,
+    cost: Cost,
+    critic: Critic | None = None,
 ) -> Round:
     """The training material of round `index`; what it took is added to `cost`.
+
+    Args:
+        stage: its choices.
+        supplies: see `Supplies`.
+        policy: the one in training, as it is now; None for a reward model.
+        index: of the round.
+        cost: the ledger.
+        critic: the one in training, where the stage has one.
 
     Raises:
         TrainingError: when the data holds nothing for this stage.
     """
-    if stage.source.sampled:
-        writer = policy if supplies.writer is None else supplies.writer
-        assert writer is not None
-        return _sampled(stage, supplies, writer, index, cost)
-    return _offline(stage, supplies, cost)
+    if not stage.source.sampled:
+        relabelled = stage.pick == "two"
+        make = _relabelled if relabelled else _offline
+        return make(stage, supplies, cost)
+    writer = policy if supplies.writer is None else supplies.writer
+    assert writer is not None
+    if stage.pick == "demonstrated":
+        return _against_demonstrations(stage, supplies, writer, index, cost)
+    prompts = _walk(stage, supplies, supplies.dataset.prompts["train"], index)
+    groups = _drawn(stage, supplies, writer, prompts, index, cost)
+    return labelled(stage, supplies, writer, groups, cost, critic)
 
 
 def _offline(stage: Stage, supplies: Supplies, cost: Cost) -> Round:
@@ -137,15 +100,138 @@ def _offline(stage: Stage, supplies: Supplies, cost: Cost) -> Round:
         ]
         cost.labels = len(units)
     if not units:
-        raise TrainingError(
-            f"stage {stage.name!r} has no {stage.source.who} to train on; the audit says where "
-            "the rows went"
-        )
-    return Round(tuple(_with_reference(units, supplies, cost, offline=True)), len(units), {})
+        raise _nothing(stage, stage.source.who)
+    return Round(tuple(about_data(stage, supplies, units, cost)), len(units), {})
 
 
-def _sampled(stage: Stage, supplies: Supplies, writer: Policy, index: int, cost: Cost) -> Round:
-    prompts = _prompts_of_round(stage, supplies, index)
+def _relabelled(stage: Stage, supplies: Supplies, cost: Cost) -> Round:
+    """The data's pairs, ordered by the labeller instead of by their own labels."""
+    pairs = supplies.dataset.pairs["train"]
+    if not pairs:
+        raise _nothing(stage, stage.source.who)
+    flat = [c for pair in pairs for c in (pair.chosen, pair.rejected)]
+    scores = _score(supplies, [pair.prompt for pair in pairs for _ in range(2)], flat, cost)
+    units, turned = [], 0
+    for slot, pair in enumerate(pairs):
+        first, second = scores[2 * slot : 2 * slot + 2]
+        # Also where a score failed: NaN is neither above nor below.
+        if first == second or not (first > second or second > first):
+            continue
+        sides = (pair.chosen, pair.rejected) if first > second else (pair.rejected, pair.chosen)
+        turned += second > first
+        units.append(Unit(slot=slot, prompt=pair.prompt, completions=sides))
+    facts = {"turned": turned / max(1, len(units)), "dropped": float(len(pairs) - len(units))}
+    return Round(tuple(about_data(stage, supplies, units, cost)), len(pairs), facts)
+
+
+def _against_demonstrations(
+    stage: Stage, supplies: Supplies, writer: Policy, index: int, cost: Cost
+) -> Round:
+    """Each demonstration above a sample of the policy that meets the same prompt."""
+    rows = _walk(stage, supplies, _demonstrations(supplies.dataset), index)
+    if not rows:
+        raise _nothing(stage, "demonstrations or chosen completions")
+    prompts = [
+        Prompt(prompt_id=f"{row.prompt_id}/{place}", tokens=row.prompt)
+        for place, row in enumerate(rows)
+    ]
+    groups = _drawn(stage, supplies, writer, prompts, index, cost)
+    cost.demonstrations = len(_demonstrations(supplies.dataset))
+    units = [
+        Unit(slot=slot, prompt=row.prompt, completions=(row.completion, group[0].tokens))
+        for slot, (row, group) in enumerate(zip(rows, groups, strict=True))
+        if row.completion != group[0].tokens
+    ]
+    flat = [one for group in groups for one in group]
+    facts = {**_about(flat), "dropped": float(len(rows) - len(units))}
+    return Round(tuple(about_data(stage, supplies, units, cost, writer)), len(rows), facts)
+
+
+def labelled(
+    stage: Stage,
+    supplies: Supplies,
+    writer: Policy,
+    groups: list[list[Completion]],
+    cost: Cost,
+    critic: Critic | None = None,
+) -> Round:
+    """The training material that completions of `writer` make: scored, picked, with advantages.
+
+    Args:
+        stage: whose labeller, pick and objective apply.
+        supplies: see `Supplies`.
+        writer: who wrote them.
+        groups: `per_prompt` completions of each prompt of the round.
+        cost: what it took is added.
+        critic: the one in training, where the stage has one.
+    """
+    per_prompt = len(groups[0])
+    flat = [one for group in groups for one in group]
+    scores = _score(
+        supplies, [one.prompt.tokens for one in flat], [one.tokens for one in flat], cost
+    )
+    scored = [
+        [Scored(one, scores[g * per_prompt + k]) for k, one in enumerate(group)]
+        for g, group in enumerate(groups)
+    ]
+    good = [s for s in scores if not math.isnan(s)]
+    picked = {
+        slot: chosen
+        for slot, group in enumerate(floored(scored, penalty=_UNFINISHED_PENALTY))
+        if (chosen := PICKS[stage.pick](group)) is not None
+    }
+    units, more = about_samples(stage, supplies, writer, picked, cost, critic)
+    facts = {
+        "score": sum(good) / len(good) if good else math.nan,
+        **_about(flat),
+        "dropped": float(len(groups) - len(picked)),
+        "failed": float(len(scores) - len(good)),
+        **more,
+    }
+    return Round(tuple(units), len(groups), facts)
+
+
+def _about(flat: Sequence[Completion]) -> dict[str, float]:
+    return {
+        "unfinished": sum(not one.finished for one in flat) / len(flat),
+        "length": sum(len(one.tokens) for one in flat) / len(flat),
+    }
+
+
+def _nothing(stage: Stage, what: str) -> TrainingError:
+    return TrainingError(
+        f"stage {stage.name!r} has no {what} to train on; the audit says where the rows went"
+    )
+
+
+def _demonstrations(dataset: Dataset) -> Sequence[Demonstration]:
+    """The demonstrations, else the chosen completions."""
+    return dataset.demonstrations or tuple(
+        Demonstration(prompt_id=pair.prompt_id, prompt=pair.prompt, completion=pair.chosen)
+        for pair in dataset.pairs["train"]
+    )
+
+
+def _walk(stage: Stage, supplies: Supplies, every: Sequence[T], index: int) -> list[T]:
+    """A walk through seeded permutations of the rows, `planned_slots` of them a round."""
+    count = planned_slots(stage, supplies.dataset)
+    out: list[T] = []
+    for position in range(index * count, (index + 1) * count):
+        lap, place = divmod(position, len(every))
+        if not out or place == 0:
+            order = child(supplies.seed, supplies.address, "prompts", lap).permutation(len(every))
+        out.append(every[order[place]])
+    return out
+
+
+def _drawn(
+    stage: Stage,
+    supplies: Supplies,
+    writer: Policy,
+    prompts: Sequence[Prompt],
+    index: int,
+    cost: Cost,
+) -> list[list[Completion]]:
     per_prompt = stage.source.per_prompt
     assert per_prompt is not None
     groups = sample(
@@ -158,79 +244,12 @@ def _sampled(stage: Stage, supplies: Supplies, writer: Policy, index: int, cost:
         batch_size=supplies.sample_batch,
         fixed_length=supplies.fixed_length,
     )
-    return labelled(stage, supplies, writer, groups, cost)
-
-
-def labelled(
-    stage: Stage,
-    supplies: Supplies,
-    writer: Policy,
-    groups: list[list[Completion]],
-    cost: Cost,
-) -> Round:
-    """The training material that completions of `writer` make: scored, picked, with advantages.
-
-    Args:
-        stage: whose labeller, pick and objective apply.
-        supplies: see `Supplies`.
-        writer: who wrote them.
-        groups: `per_prompt` completions of each prompt of the round.
-        cost: what it took is added.
-    """
-    per_prompt = len(groups[0])
-    flat = [one for group in groups for one in group]
-    cost.tokens_sampled += sum(len(one.tokens) for one in flat)
+    new = sum(len(one.tokens) for group in groups for one in group)
+    cost.tokens_sampled += new
     cost.flops += (
-        2.0
-        * writer.parameters_count
-        * sum(len(one.tokens) + len(one.prompt.tokens) / per_prompt for one in flat)
+        2.0 * writer.parameters_count * (new + sum(len(prompt.tokens) for prompt in prompts))
     )
-    scores = _score(
-        supplies, [one.prompt.tokens for one in flat], [one.tokens for one in flat], cost
-    )
-    scored = [
-        [Scored(one, scores[g * per_prompt + k]) for k, one in enumerate(group)]
-        for g, group in enumerate(groups)
-    ]
-    good = [s for s in scores if not math.isnan(s)]
-    facts = {
-        "score": sum(good) / len(good) if good else math.nan,
-        "unfinished": sum(not one.finished for one in flat) / len(flat),
-        "length": sum(len(one.tokens) for one in flat) / len(flat),
-    }
-    units, advantages = [], []
-    for slot, group in enumerate(floored(scored, penalty=_UNFINISHED_PENALTY)):
-        picked = PICKS[stage.pick](group)
-        if picked is None:
-            continue
-        units.append(
-            Unit(
-                slot=slot,
-                prompt=group[0].completion.prompt.tokens,
-                completions=tuple(one.completion.tokens for one in picked),
-                behaviour=tuple(one.completion.logprob for one in picked),
-            )
-        )
-        advantages.append([one.score for one in picked])
-    facts["dropped"] = float(len(groups) - len(units))
-    facts["failed"] = float(len(scores) - len(good))
-    units = _with_reference(units, supplies, cost, offline=False)
-    if stage.pick == "group" and units:
-        units = _with_advantages(units, advantages, stage)
-    return Round(tuple(units), len(groups), facts)
-
-
-def _prompts_of_round(stage: Stage, supplies: Supplies, index: int) -> list[Prompt]:
-    """A walk through seeded permutations of the training prompts, `slots` of them a round."""
-    every = supplies.dataset.prompts["train"]
-    count = planned_slots(stage, supplies.dataset)
-    out: list[Prompt] = []
-    for position in range(index * count, (index + 1) * count):
-        lap, place = divmod(position, len(every))
-        if not out or place == 0:
-            order = child(supplies.seed, supplies.address, "prompts", lap).permutation(len(every))
-        out.append(every[order[place]])
-    return out
+    return groups
 
 
 def _score(
@@ -248,54 +267,3 @@ def _score(
         cost.tokens_scored += tokens
         cost.flops += 2.0 * labeller.forward_parameters * tokens
     return scores
-
-
-def _with_reference(
-    units: list[Unit], supplies: Supplies, cost: Cost, *, offline: bool
-) -> list[Unit]:
-    """The units with their log-probabilities under the reference, computed once."""
-    if supplies.reference is None or not units:
-        return units
-    k = len(units[0].completions)
-    rows = Rows(
-        [u.prompt for u in units for _ in range(k)], [c for u in units for c in u.completions]
-    )
-    cache = supplies.reference_cache if offline else None
-    if cache is not None and cache.is_file():
-        values = files.read_json(cache)
-    else:
-        values = _reference_logprobs(supplies.reference, rows, supplies)
-        if cache is not None:
-            files.write_json(cache, values)
-    # Counted also where another stage computed them: the ledger says what a road costs alone.
-    cost.tokens_scored += rows.tokens
-    cost.flops += 2.0 * supplies.reference.parameters_count * rows.tokens
-    return [
-        _replace(unit, reference=tuple(values[i * k : (i + 1) * k])) for i, unit in enumerate(units)
-    ]
-
-
-@torch.no_grad()
-def _reference_logprobs(reference: Policy, rows: Rows, supplies: Supplies) -> list[float]:
-    return by_tokens(
-        rows,
-        supplies.token_budget,
-        lambda part: reference.sequence_logprobs(part, temperature=supplies.temperature),
-    )
-
-
-def _with_advantages(units: list[Unit], scores: list[list[float]], stage: Stage) -> list[Unit]:
-    score_UK = torch.tensor(scores, dtype=torch.float64)
-    if stage.objective.beta:
-        score_UK = objectives.penalised_rewards(
-            score_UK,
-            torch.tensor([u.behaviour for u in units], dtype=torch.float64),
-            torch.tensor([u.reference for u in units], dtype=torch.float64),
-            beta=stage.objective.beta,
-        )
-    advantage_UK = objectives.leave_one_out(score_UK).tolist()
-    return [_replace(u, advantage=tuple(a)) for u, a in zip(units, advantage_UK, strict=True)]
-
-
-def _replace(unit: Unit, **changes: tuple[float, ...]) -> Unit:
-    return Unit(**{**unit.__dict__, **changes})  # type: ignore[arg-type]

@@ -7,92 +7,43 @@ the pick yields is what the loss takes; anything else is refused with that sente
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from allroads.errors import ConfigError, nearest
-from allroads.roads.losses import LOSSES
-
-SELF = "self"
-DATA = "data"
-BASE = "base"
-VERIFIER = "verifier"
-DEMONSTRATIONS = "demonstrations"
-PAIRS = "pairs"
+from allroads.roads.choices import (
+    BASE,
+    DATA,
+    DEMONSTRATIONS,
+    PAIRS,
+    SELF,
+    VERIFIER,
+    WRITER,
+    Advantage,
+    Choice,
+    Objective,
+    Schedule,
+    Source,
+)
+from allroads.roads.losses import LOSSES, Loss
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "start": (BASE,),
     "source": (DEMONSTRATIONS, PAIRS, SELF, BASE),
     "labeller": ("none", DATA, VERIFIER),
-    "reference": ("start", BASE, ""),
+    "reference": ("start", BASE, WRITER, ""),
+    "critic": ("start", ""),
 }
 _RESERVED = frozenset(word for words in _WORDS.values() for word in words)
+_OPTIONS = (
+    *("beta_factor", "over_tokens", "margin", "smoothing", "weight", "eta"),
+    *("advantage", "kl", "clip", "normalise", "critic"),
+)
+"""Fields of an objective that only some losses read."""
 
-PickName = Literal["as-given", "winners", "two", "best-worst", "group"]
-Score = Literal["log-prob", "implicit", "head-last", "head-mean", "head-sum"]
+PickName = Literal["as-given", "winners", "two", "best-worst", "group", "demonstrated"]
 Unit = Literal["single", "pair", "group"]
-
-
-class Choice(BaseModel):
-    """A frozen choice; an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(Choice):
-    """Who writes the completions."""
-
-    who: str
-    """'demonstrations', 'pairs', 'self' (the policy in training) or the name of a stage."""
-    per_prompt: int | None = 1
-    """Completions per prompt; None: to be given (the N that a comparison varies)."""
-    temperature: float = Field(default=1.0, ge=0)
-    """Sampling temperature; log-probabilities are taken at the run's one temperature."""
-    refresh: Literal["once", "round", "update"] = "once"
-    """Fresh samples once for all prompts, every round of several updates, or every update."""
-
-    @property
-    def sampled(self) -> bool:
-        """Whether a policy writes, rather than the data."""
-        return self.who not in (DEMONSTRATIONS, PAIRS)
-
-
-class Objective(Choice):
-    """What turns completions into a gradient: a loss on a scored quantity."""
-
-    loss: str
-    """A name of `losses.LOSSES`, or 'none': the stage trains nothing (best-of-N)."""
-    score: Score = "log-prob"
-    """log-prob of the policy, implicit reward beta*log(pi/pi_ref), or a scalar head and where it
-    reads: the last token, the mean or the sum over completion tokens."""
-    reference: str | None = None
-    """A stage, 'start' (what this stage starts from) or None (reference-free)."""
-    beta: float | None = None
-    """Price of one nat of divergence, in reward units; None: to be given."""
-
-    @property
-    def uses_beta(self) -> bool:
-        """Whether a beta means anything here."""
-        return self.score == "implicit" or self.loss == "rloo"
-
-
-class Schedule(Choice):
-    """How long and how fast a stage learns."""
-
-    learning_rate: float = Field(default=1e-3, ge=0)
-    batch_size: int = Field(default=64, ge=1)
-    """Units (completions, pairs, groups) per optimiser step."""
-    epochs: int = Field(default=1, ge=1)
-    """Passes over the data, or over each batch of samples."""
-    rounds: int = Field(default=1, ge=1)
-    """Batches of fresh samples; with refresh 'update' this is the number of updates."""
-    warmup: float = Field(default=0.05, ge=0, le=1)
-    """Share of the steps over which the learning rate rises from 0."""
-    decay: Literal["cosine", "linear", "constant"] = "cosine"
-    weight_decay: float = Field(default=0.0, ge=0)
-    gradient_clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient."""
 
 
 class Stage(Choice):
@@ -133,8 +84,20 @@ class Stage(Choice):
             ("samples from", self.source.who, policies),
             ("is labelled by", self.labeller, ("reward model", "local reward model")),
             ("refers to", self.objective.reference or "", policies),
+            ("has a critic from", self.critic, ("reward model",)),
         ]
         return [row for row in rows if row[1] not in _RESERVED]
+
+    @property
+    def critic(self) -> str:
+        """Where the critic's weights come from; "" without one."""
+        return "" if self.objective.critic is None else self.objective.critic.start
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether every update trains on samples of just this policy."""
+        fresh = self.source.who == SELF and self.source.refresh == "update"
+        return fresh and self.schedule.epochs == 1
 
     @property
     def makes(self) -> Literal["policy", "reward model"]:
@@ -153,10 +116,12 @@ class Stage(Choice):
             (DEMONSTRATIONS, "as-given"): "single",
             (PAIRS, "as-given"): "pair",
             (PAIRS, "winners"): "single",
+            (PAIRS, "two"): "pair",
             ("sampled completions", "winners"): "single",
             ("sampled completions", "two"): "pair",
             ("sampled completions", "best-worst"): "pair",
             ("sampled completions", "group"): "group",
+            ("sampled completions", "demonstrated"): "pair",
         }
         if (what, self.pick) not in table:
             possible = sorted(pick for source, pick in table if source == what)
@@ -198,8 +163,7 @@ class Stage(Choice):
                 f"stage {self.name!r}: loss {loss.name!r} works on {' or '.join(loss.scores)}, "
                 f"found score {objective.score!r}"
             )
-        if loss.needs_reference and objective.reference is None:
-            raise ConfigError(f"stage {self.name!r}: loss {loss.name!r} needs a reference")
+        self._check_options(loss)
         if self.makes == "reward model" and self.source.who == SELF:
             raise ConfigError(
                 f"stage {self.name!r}: a reward model writes no completions; source cannot be "
@@ -208,6 +172,53 @@ class Stage(Choice):
         if objective.beta is not None and objective.beta <= 0 and objective.uses_beta:
             raise ConfigError(f"stage {self.name!r}: beta must be positive, got {objective.beta}")
 
+    def _check_options(self, loss: Loss) -> None:
+        objective = self.objective
+        for name in _OPTIONS:
+            default = Objective.model_fields[name].default
+            if name not in loss.reads and getattr(objective, name) != default:
+                raise ConfigError(
+                    f"stage {self.name!r}: loss {loss.name!r} does not read {name!r}; leave it out"
+                )
+        if objective.over_tokens == "mean" and objective.score != "implicit":
+            raise ConfigError(
+                f"stage {self.name!r}: over_tokens 'mean' is for score 'implicit', found "
+                f"{objective.score!r}"
+            )
+        if "advantage" in loss.reads and objective.advantage == "none":
+            raise ConfigError(
+                f"stage {self.name!r}: loss {loss.name!r} needs an advantage: one of "
+                f"{', '.join(repr(a) for a in get_args(Advantage)[1:])}"
+            )
+        if (objective.advantage == "lambda") != (objective.critic is not None):
+            raise ConfigError(
+                f"stage {self.name!r}: advantage 'lambda' and a critic go together; found "
+                f"{objective.advantage!r} and {'a' if objective.critic else 'no'} critic"
+            )
+        if objective.kl != "none" and objective.reference is None:
+            raise ConfigError(
+                f"stage {self.name!r}: kl {objective.kl!r} needs a reference to measure it from"
+            )
+        if objective.kl == "loss" and not loss.by_token:
+            raise ConfigError(
+                f"stage {self.name!r}: kl 'loss' is for losses by token; loss {loss.name!r} takes "
+                "it in the reward"
+            )
+        if objective.reference == WRITER and (self.source.who != SELF or objective.kl != "none"):
+            raise ConfigError(
+                f"stage {self.name!r}: reference 'writer' is this stage's own policy of the round, "
+                "for source 'self' and without a kl"
+            )
+
+    @property
+    def _least_samples(self) -> int:
+        """Completions per prompt below which the pick has nothing to choose."""
+        if self.pick == "group":
+            loss = LOSSES.get(self.objective.loss)
+            alone = self.objective.advantage in ("others", "lambda")
+            return 1 if alone and loss is not None and not loss.compares else 2
+        return {"two": 2, "best-worst": 2}.get(self.pick, 1)
+
     def _check_labeller(self) -> None:
         if self.source.refresh == "once" and self.schedule.rounds > 1:
             raise ConfigError(
@@ -215,22 +226,40 @@ class Stage(Choice):
                 f"{self.schedule.rounds} rounds; use refresh 'round' or rounds 1"
             )
         if self.source.sampled:
+            self._check_samples()
+            return
+        wanted: tuple[str, ...] = ("none",) if self.source.who == DEMONSTRATIONS else (DATA,)
+        if self.pick == "two":
             if self.labeller in ("none", DATA):
                 raise ConfigError(
-                    f"stage {self.name!r}: sampled completions need a labeller (a reward-model "
-                    f"stage or 'verifier'), found {self.labeller!r}"
+                    f"stage {self.name!r}: pick 'two' orders the data's pairs anew and needs a "
+                    f"labeller that scores (a reward-model stage or 'verifier'), found "
+                    f"{self.labeller!r}"
                 )
-            need = {"two": 2, "best-worst": 2, "group": 2, "winners": 1}[self.pick]
-            if self.source.per_prompt is not None and self.source.per_prompt < need:
-                raise ConfigError(
-                    f"stage {self.name!r}: pick {self.pick!r} needs at least {need} completions "
-                    f"per prompt, found {self.source.per_prompt}"
-                )
-        elif self.labeller != (DATA if self.source.who == PAIRS else "none"):
-            wanted = DATA if self.source.who == PAIRS else "none"
+        elif self.labeller not in wanted:
             raise ConfigError(
-                f"stage {self.name!r}: source {self.source.who!r} is labelled by {wanted!r}, "
+                f"stage {self.name!r}: source {self.source.who!r} is labelled by {wanted[0]!r}, "
                 f"found {self.labeller!r}"
+            )
+
+    def _check_samples(self) -> None:
+        if self.pick == "demonstrated":
+            if self.labeller != DATA or self.source.who != SELF:
+                raise ConfigError(
+                    f"stage {self.name!r}: pick 'demonstrated' sets the data's demonstrations "
+                    f"above own samples: source 'self', labeller 'data'; found "
+                    f"{self.source.who!r} and {self.labeller!r}"
+                )
+        elif self.labeller in ("none", DATA):
+            raise ConfigError(
+                f"stage {self.name!r}: sampled completions need a labeller (a reward-model "
+                f"stage or 'verifier'), found {self.labeller!r}"
+            )
+        found = self.source.per_prompt
+        if found is not None and found < self._least_samples:
+            raise ConfigError(
+                f"stage {self.name!r}: pick {self.pick!r} needs at least {self._least_samples} "
+                f"completions per prompt, found {found}"
             )
 
     def needs(self) -> set[str]:
@@ -244,6 +273,7 @@ class Stage(Choice):
             ("source", self.source.who),
             ("labeller", self.labeller),
             ("reference", self.objective.reference or ""),
+            ("critic", self.critic),
         ):
             if word in _RESERVED and word not in _WORDS[field]:
                 raise ConfigError(
@@ -326,34 +356,3 @@ def _set(stage: Stage, knob: str, value: float) -> Stage:
         objective = stage.objective.model_copy(update={"beta": value})
         return stage.model_copy(update={"objective": objective})
     return stage
-
-
-def differences(a: Road, b: Road) -> list[tuple[str, str, str]]:
-    """(field, in a, in b) for every field in which two roads' stages differ.
-
-    Stages are matched by name, and the last stages with each other; a stage that only one road has
-    is one line.
-    """
-    left, right = _fields(a), _fields(b)
-    out: dict[str, tuple[str, str, str]] = {}
-    for key in dict.fromkeys([*left, *right]):
-        stage = key.split(".")[0]
-        alone = [any(k.startswith(stage + ".") for k in side) for side in (left, right)]
-        if not all(alone):
-            out[stage] = (stage, *("a stage of its own" if has else "-" for has in alone))  # type: ignore[assignment]
-        elif left.get(key) != right.get(key):
-            out[key] = (key, left.get(key, "-"), right.get(key, "-"))
-    return list(out.values())
-
-
-def _fields(road: Road) -> dict[str, str]:
-    out: dict[str, str] = {}
-    for stage in road.stages:
-        label = "last" if stage is road.last else stage.name
-        dump = stage.model_dump(exclude={"name"})
-        for key, value in dump.items():
-            if isinstance(value, dict):
-                out |= {f"{label}.{key}.{k}": str(v) for k, v in value.items()}
-            else:
-                out[f"{label}.{key}"] = str(value)
-    return out

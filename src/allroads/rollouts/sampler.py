@@ -7,7 +7,6 @@ batch size and the order of the prompts change no sample (up to rounding of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from allroads.models.policy import Policy
 from allroads.models.states import pad_left, positions_of
 from allroads.rollouts.cache import roomy_cache
 from allroads.seeding import child
-from allroads.types import Completion, Prompt
+from allroads.types import Completion, Prompt, Stop
 
 _COMPACT_BELOW = 0.75
 """Finished rows are removed once fewer than this share of the batch is still running."""
@@ -51,9 +50,10 @@ def sample(
         tick: called after each batch.
 
     Returns:
-        One list of `per_prompt` completions for each prompt, in the order given. Their `logprob`
-        is at the sampling temperature (at temperature 1 where sampling is greedy).
+        One list of `per_prompt` completions for each prompt, in the order given. Their
+        log-probabilities are at the sampling temperature (at 1 where sampling is greedy).
     """
+    limit: Stop = "task" if fixed_length else "length"
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i].tokens), i))
     out: list[list[Completion]] = [[] for _ in prompts]
     step = max(1, batch_size // per_prompt)
@@ -62,17 +62,13 @@ def sample(
         batch = [prompts[i] for i in chosen]
         for i, group in zip(
             chosen,
-            _batch(policy, batch, per_prompt, temperature, max_new_tokens, seed),
+            _batch(policy, batch, per_prompt, temperature, max_new_tokens, seed, limit),
             strict=True,
         ):
-            out[i] = [_whole(one, max_new_tokens) for one in group] if fixed_length else group
+            out[i] = group
         if tick is not None:
             tick()
     return out
-
-
-def _whole(one: Completion, length: int) -> Completion:
-    return replace(one, finished=one.finished or len(one.tokens) == length)
 
 
 def _uniforms(
@@ -116,6 +112,7 @@ def _batch(
     temperature: float,
     max_new_tokens: int,
     seed: tuple[int, str],
+    limit: Stop,
 ) -> list[list[Completion]]:
     device = policy.device
     policy.check_fits(max(len(p.tokens) for p in prompts), max_new_tokens)
@@ -136,14 +133,14 @@ def _batch(
     tokens_out = torch.full((rows, max_new_tokens), policy.eos_id, device=device)
     lengths = torch.zeros(rows, dtype=torch.long, device=device)
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
-    total = torch.zeros(rows, dtype=uniforms.dtype, device=device)
+    logprobs_out = torch.zeros_like(uniforms)
     alive = torch.arange(rows, device=device)
     for step in range(max_new_tokens):
         token, logprob = _choose(logits, uniforms[alive, step], temperature)
         running = ~finished[alive]
         now = alive[running]
         tokens_out[now, step] = token[running]
-        total[now] += logprob[running]
+        logprobs_out[now, step] = logprob[running]
         lengths[now] += 1
         finished[now] = token[running] == policy.eos_id
         left = ~finished[alive]
@@ -161,27 +158,26 @@ def _batch(
         else:
             extra = {}
         logits = policy.next_logits(token[:, None], past_key_values=cache, **extra)
-    return _collect(prompts, per_prompt, tokens_out, lengths, finished, total)
+    return _collect(prompts, per_prompt, tokens_out, logprobs_out, lengths, finished, limit)
 
 
 def _collect(
     prompts: Sequence[Prompt],
     per_prompt: int,
     tokens: Tensor,
+    logprobs: Tensor,
     lengths: Tensor,
     finished: Tensor,
-    total: Tensor,
+    limit: Stop,
 ) -> list[list[Completion]]:
-    rows = tokens.tolist()
+    columns = (tokens.tolist(), logprobs.tolist(), lengths.tolist(), finished.tolist())
     flat = [
         Completion(
             prompt=prompts[i // per_prompt],
-            tokens=tuple(rows[i][:length]),
-            logprob=logprob,
-            finished=done,
+            tokens=tuple(ids[:length]),
+            token_logprobs=tuple(values[:length]),
+            stop="eos" if done else limit,
         )
-        for i, (length, done, logprob) in enumerate(
-            zip(lengths.tolist(), finished.tolist(), total.tolist(), strict=True)
-        )
+        for i, (ids, values, length, done) in enumerate(zip(*columns, strict=True))
     ]
     return [flat[i : i + per_prompt] for i in range(0, len(flat), per_prompt)]

@@ -20,8 +20,8 @@ from allroads.judges import CallableLabeller, GlobalLabeller, Labeller, LocalLab
 from allroads.models.builtin import small_transformer
 from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel, reward_model_on
-from allroads.roads.sources import Supplies
 from allroads.roads.stage import SELF, VERIFIER, Road, Stage
+from allroads.roads.supplies import Supplies
 from allroads.seeding import child
 from allroads.types import Demonstration, Pair, Prompt, Split, Tokens
 

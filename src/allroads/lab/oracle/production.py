@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from allroads.lab.oracle.ground import PROMPTS, Problem
-from allroads.lab.oracle.leaves import logprobs
+from allroads.lab.oracle.leaves import token_logprobs
 from allroads.models.policy import Policy
 from allroads.records import Cost
-from allroads.roads.loop import accumulate
-from allroads.roads.sources import Unit, gather, labelled
+from allroads.roads.accumulate import accumulate
+from allroads.roads.sources import gather, labelled
+from allroads.roads.units import Unit
 from allroads.types import Completion, Prompt
 
 Group = list[Completion]
@@ -92,14 +93,20 @@ def groups_of(problem: Problem, prompt: Prompt) -> Iterator[tuple[float, Group]]
     """
     k = problem.stage.source.per_prompt
     assert k is not None
-    tree, finished = problem.ground.tree, problem.ground.finished
+    ground, tree = problem.ground, problem.ground.tree
     with torch.no_grad():
-        table = logprobs(problem.ground, writer_of(problem))
-    logprob_L = table[PROMPTS.index(prompt)].tolist()
+        table = token_logprobs(ground, writer_of(problem))
+    token_logprob_LH = table[PROMPTS.index(prompt)].tolist()
     every = [
-        Completion(prompt=prompt, tokens=tokens, logprob=logprob_L[i], finished=finished[i])
-        for i, tokens in enumerate(tree.completions)
+        Completion(
+            prompt=prompt,
+            tokens=tokens,
+            token_logprobs=tuple(row[: len(tokens)]),
+            stop="eos" if tokens[-1] == tree.eos else "task" if ground.whole else "length",
+        )
+        for tokens, row in zip(tree.completions, token_logprob_LH, strict=True)
     ]
+    logprob_L = [one.logprob for one in every]
     for leaves in combinations_with_replacement(range(tree.leaves), k):
         orders = math.factorial(k) / math.prod(map(math.factorial, Counter(leaves).values()))
         chance = orders * math.exp(sum(logprob_L[i] for i in leaves))

@@ -1,12 +1,12 @@
 """Losses on pairs and on unpaired rows: ours against the trainers of TRL, values and gradients.
 
-Each trainer is TRL's real one around a tiny model; tokens, log-probabilities, the loss and its
-derivative by every weight are compared. docs/peers.md lists what differs on purpose.
+Each trainer is TRL's real one around a tiny model, and our side is what training itself calls:
+tokens, log-probabilities, the loss and its derivative by every weight are compared. docs/peers.md
+lists what differs on purpose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,9 @@ from torch import Tensor
 from allroads.models.policy import Policy
 from allroads.models.reward_model import reward_model_on
 from allroads.models.states import Rows
-from allroads.objectives import (
-    bradley_terry_nll,
-    hinge_loss,
-    identity_preference_loss,
-    implicit_reward,
-    kahneman_tversky_loss,
-    negative_log_likelihood,
-    odds_ratio_nll,
-)
+from allroads.roads.stage import Objective
 from tests.conftest import tiny_policy
-from tests.peer import against
+from tests.peer import against, production
 
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
@@ -37,19 +29,9 @@ BETTER, WORSE = against.sequences(1, PAIRS, 6), against.sequences(2, PAIRS, 6)
 PROMPTS = against.prompts(3, PAIRS)
 
 
-def pair_rows() -> Rows:
-    """The better completions, then the worse ones, as TRL stacks them."""
-    return Rows([tuple(p) for p in PROMPTS * 2], [tuple(c) for c in BETTER + WORSE])
-
-
-def lengths() -> Tensor:
-    return torch.tensor([len(c) for c in BETTER + WORSE], dtype=torch.float32)
-
-
-def log_ratios(policy: Policy, reference: Policy, rows: Rows) -> Tensor:
-    with torch.no_grad():
-        fixed = reference.sequence_logprobs(rows)
-    return policy.sequence_logprobs(rows) - fixed
+def rows_of(completions: list[list[int]]) -> Rows:
+    times = len(completions) // PAIRS
+    return Rows([tuple(p) for p in PROMPTS * times], [tuple(c) for c in completions])
 
 
 @pytest.fixture
@@ -72,31 +54,21 @@ TEXTS = {
 
 # DPO and its kin --------------------------------------------------------------------------------
 
-
-def dpo(better: Tensor, worse: Tensor) -> Tensor:
-    zero = torch.zeros_like(better)
-    return bradley_terry_nll(
-        implicit_reward(better, zero, beta=BETA), implicit_reward(worse, zero, beta=BETA)
-    )
-
-
-def hinge(better: Tensor, worse: Tensor) -> Tensor:
-    return hinge_loss(BETA * better, BETA * worse)
-
-
-def ipo_of_means(better: Tensor, worse: Tensor) -> Tensor:
-    of_better, of_worse = lengths().chunk(2)
-    return identity_preference_loss(better / of_better - worse / of_worse, beta=BETA)
+OF_LOG_RATIOS = {"score": "implicit", "reference": "start", "beta": BETA}
 
 
 @pytest.mark.parametrize(
-    ("name", "function"),
-    [("sigmoid", dpo), ("hinge", hinge), ("ipo", ipo_of_means)],
+    ("name", "objective"),
+    [
+        ("sigmoid", Objective(loss="bradley-terry", **OF_LOG_RATIOS)),
+        ("hinge", Objective(loss="hinge", margin=1.0, **OF_LOG_RATIOS)),
+        ("ipo", Objective(loss="identity", over_tokens="mean", **OF_LOG_RATIOS)),
+    ],
     ids=["dpo", "hinge", "ipo"],
 )
 def test_dpo_trainer(
     name: str,
-    function: Callable[[Tensor, Tensor], Tensor],
+    objective: Objective,
     policies: tuple[Policy, Policy],
     tmp_path: Path,
     record_property: Any,
@@ -118,17 +90,17 @@ def test_dpo_trainer(
             for p, b, w in zip(PROMPTS, BETTER, WORSE, strict=True)
         ]
     )
-    rows = against.rows_of(batch["input_ids"], batch["attention_mask"], batch["completion_mask"])
-    assert rows == pair_rows()
-    theirs = trainer.compute_loss(trainer.model, batch)
-    ours = function(*log_ratios(policy, reference, rows).chunk(2)).mean()
-    against.check(record_property, ours, theirs, policy.model.parameters())
+    theirs = against.loss_of(trainer, batch)
+    stage = production.on_pairs(objective)
+    units = production.pairs(stage, reference, rows_of(BETTER), rows_of(WORSE))
+    ours = production.loss_and_gradient(stage, policy, reference, units)
+    against.check(record_property, ours, theirs, policy.model)
 
 
-# SimPO, label smoothing, ORPO: TRL's trainers without a reference -------------------------------
+# Without a reference: SimPO, label smoothing, ORPO ----------------------------------------------
 
 
-def label_rows(batch: dict[str, Tensor], side: str) -> Rows:
+def rows_of_labels(batch: dict[str, Tensor], side: str) -> Rows:
     return against.rows_of(
         batch[f"{side}_input_ids"],
         batch[f"{side}_attention_mask"],
@@ -136,30 +108,27 @@ def label_rows(batch: dict[str, Tensor], side: str) -> Rows:
     )
 
 
-def simpo(policy: Policy, better: Rows, worse: Rows) -> Tensor:
-    # The margin of the paper is TRL's simpo_gamma, in reward units.
-    return bradley_terry_nll(
-        BETA * means(policy, better), BETA * means(policy, worse), margin=0.7, smoothing=0.1
-    ).mean()
+def by_us(objective: Objective, policy: Policy, batch: dict[str, Tensor]):
+    """Our loss on the tokens that TRL made of its texts."""
+    stage = production.on_pairs(objective)
+    better, worse = (rows_of_labels(batch, side) for side in ("chosen", "rejected"))
+    units = production.pairs(stage, None, better, worse)
+    return production.loss_and_gradient(stage, policy, None, units)
 
 
-def smoothed(policy: Policy, better: Rows, worse: Rows) -> Tensor:
-    return bradley_terry_nll(
-        BETA * policy.sequence_logprobs(better),
-        BETA * policy.sequence_logprobs(worse),
-        smoothing=0.1,
-    ).mean()
+OF_LOGPROBS = {"loss": "bradley-terry", "score": "implicit", "beta": BETA, "smoothing": 0.1}
 
 
-def means(policy: Policy, rows: Rows) -> Tensor:
-    logprob_BT, mask_BT = policy.token_logprobs(rows)
-    return logprob_BT.sum(dim=1) / mask_BT.sum(dim=1)
-
-
-@pytest.mark.parametrize(("name", "function"), [("simpo", simpo), ("sigmoid", smoothed)])
-def test_cpo_trainer(
-    name: str, function: Callable[..., Tensor], tmp_path: Path, record_property: Any
-):
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [
+        # The margin of the paper, in reward units, is TRL's simpo_gamma.
+        ("simpo", Objective(over_tokens="mean", margin=0.7, **OF_LOGPROBS)),
+        ("sigmoid", Objective(**OF_LOGPROBS)),
+    ],
+    ids=["simpo", "cdpo"],
+)
+def test_cpo_trainer(name: str, objective: Objective, tmp_path: Path, record_property: Any):
     from trl.experimental.cpo.cpo_config import CPOConfig
     from trl.experimental.cpo.cpo_trainer import CPOTrainer
 
@@ -180,14 +149,16 @@ def test_cpo_trainer(
         train_dataset=dataset(**TEXTS),
     )
     batch = next(iter(trainer.get_train_dataloader()))
-    better, worse = label_rows(batch, "chosen"), label_rows(batch, "rejected")
-    theirs = trainer.compute_loss(trainer.model, batch)
-    against.check(
-        record_property, function(policy, better, worse), theirs, policy.model.parameters()
-    )
+    theirs = against.loss_of(trainer, batch)
+    against.check(record_property, by_us(objective, policy, batch), theirs, policy.model)
 
 
 def test_orpo_trainer(tmp_path: Path, record_property: Any):
+    """Prompts of one token and chosen answers of one length: elsewhere the likelihoods differ.
+
+    TRL's learns the prompt too, all but its first token, and weighs every token of the batch the
+    same; ours learns answers, and weighs every answer the same, as the paper does.
+    """
     from trl.experimental.orpo.orpo_config import ORPOConfig
     from trl.experimental.orpo.orpo_trainer import ORPOTrainer
 
@@ -196,18 +167,16 @@ def test_orpo_trainer(tmp_path: Path, record_property: Any):
         model=policy.model,
         args=ORPOConfig(output_dir=str(tmp_path), beta=BETA, max_length=32, **against.PLAIN),
         processing_class=against.tokenizer(),
-        train_dataset=dataset(**TEXTS),
+        train_dataset=dataset(
+            prompt=["fox", "owl"],
+            chosen=[" runs gladly", " eats sadly"],
+            rejected=TEXTS["rejected"],
+        ),
     )
     batch = next(iter(trainer.get_train_dataloader()))
-    better, worse = label_rows(batch, "chosen"), label_rows(batch, "rejected")
-    theirs = trainer.compute_loss(trainer.model, batch)
-    # Theirs learns the prompt too, all but its first token.
-    whole = [(*p, *c) for p, c in zip(better.prompts, better.completions, strict=True)]
-    texts = Rows([ids[:1] for ids in whole], [ids[1:] for ids in whole])
-    surprise = negative_log_likelihood(policy.sequence_logprobs(texts)).sum()
-    likelihood = surprise / sum(map(len, texts.completions))
-    ours = likelihood + BETA * odds_ratio_nll(means(policy, better), means(policy, worse)).mean()
-    against.check(record_property, ours, theirs, policy.model.parameters())
+    theirs = against.loss_of(trainer, batch)
+    ours = by_us(Objective(loss="odds-ratio", weight=BETA), policy, batch)
+    against.check(record_property, ours, theirs, policy.model)
 
 
 # KTO --------------------------------------------------------------------------------------------
@@ -220,14 +189,13 @@ def test_kto_trainer(
     from trl.trainer.kto_config import KTOConfig
     from trl.trainer.kto_trainer import KTOTrainer
 
-    policy, reference = policies[::-1] if turned else policies
+    policy, reference = policies if turned else policies[::-1]
     trainer = KTOTrainer(
         model=policy.model,
         ref_model=reference.model,
         args=KTOConfig(
             output_dir=str(tmp_path),
             beta=BETA,
-            desirable_weight=1.0,
             undesirable_weight=1.5,
             per_device_train_batch_size=2 * PAIRS,
             **against.PLAIN,
@@ -239,61 +207,55 @@ def test_kto_trainer(
             label=[True, True, False, False],
         ),
     )
-    rows = pair_rows()
-    others = [list(c) for c in (rows.completions[-1], *rows.completions[:-1])]
+    stage = production.on_pairs(Objective(loss="kahneman-tversky", weight=1.5, **OF_LOG_RATIOS))
+    units = production.pairs(stage, reference, rows_of(BETTER), rows_of(WORSE))
+    # TRL's own choice is the next row of its shuffled file; which others are taken is no loss.
+    others = [list(u.mismatched[side]) for side in (0, 1) for u in units if u.mismatched]
     batch = trainer.data_collator(
         [
             {"prompt_ids": p, "completion_ids": c, "KL_completion_ids": o, "label": i < PAIRS}
             for i, (p, c, o) in enumerate(zip(PROMPTS * 2, BETTER + WORSE, others, strict=True))
         ]
     )
-    assert rows == against.rows_of(
-        batch["input_ids"], batch["attention_mask"], batch["completion_mask"]
-    )
-    theirs = trainer.compute_loss(trainer.model, batch)
-
-    mismatched = Rows(rows.prompts, [tuple(c) for c in others])
-    kl = log_ratios(policy, reference, mismatched).mean().detach()
-    record_property("kl", float(kl))
-    reward = BETA * log_ratios(policy, reference, rows)
-    ours = kahneman_tversky_loss(
-        *reward.chunk(2), BETA * kl.clamp(min=0), desirable_weight=1.0, undesirable_weight=1.5
-    ).mean()
-    against.check(record_property, ours, theirs, policy.model.parameters())
+    theirs = against.loss_of(trainer, batch)
+    (kl,) = trainer._metrics["train"]["kl"]
+    assert (kl == 0) == turned
+    ours = production.loss_and_gradient(stage, policy, reference, units)
+    against.check(record_property, ours, theirs, policy.model)
 
 
 # Reward model -----------------------------------------------------------------------------------
 
 
-def without_the_end(rows: Rows) -> Rows:
-    return Rows(rows.prompts, [c[:-1] for c in rows.completions])
-
-
 @pytest.mark.parametrize(
-    ("margin", "padding"), [(None, "what"), (0.4, "what"), (None, "<eos>")], ids=str
+    ("margin", "padding"),
+    [(0.0, "what"), (0.4, "what"), (0.0, "<eos>")],
+    ids=["plain", "margin", "padded-with-the-end"],
 )
-def test_reward_trainer(margin: float | None, padding: str, tmp_path: Path, record_property: Any):
+def test_reward_trainer(margin: float, padding: str, tmp_path: Path, record_property: Any):
     from trl.trainer.reward_config import RewardConfig
     from trl.trainer.reward_trainer import RewardTrainer
 
-    ours = reward_model_on(tiny_policy("llama", seed=1), reading="last", seed=0)
+    trainee = reward_model_on(tiny_policy("llama", seed=1), reading="last", seed=0)
     with torch.no_grad():
-        ours.head.weight.mul_(5)
+        trainee.head.weight.mul_(5)
     trainer = RewardTrainer(
-        model=ours.model,
+        model=trainee.model,
         args=RewardConfig(output_dir=str(tmp_path), pad_token=padding, **against.PLAIN),
         processing_class=against.tokenizer(),
         train_dataset=dataset(**TEXTS),
     )
-    extra = {} if margin is None else {"margin": margin}
     batch = trainer.data_collator(
         [
-            {"chosen_ids": p + b, "rejected_ids": p + w, **extra}
+            {"chosen_ids": p + b, "rejected_ids": p + w, "margin": margin}
             for p, b, w in zip(PROMPTS, BETTER, WORSE, strict=True)
         ]
     )
-    theirs = trainer.compute_loss(trainer.model, batch)
+    theirs = against.loss_of(trainer, batch)
+    stage = production.on_pairs(Objective(loss="bradley-terry", score="head-last", margin=margin))
     # Where padding is the end-of-sequence, theirs takes the end for padding and reads before it.
-    rows = without_the_end(pair_rows()) if padding == "<eos>" else pair_rows()
-    loss = bradley_terry_nll(*ours.scores(rows).chunk(2), margin=margin or 0.0).mean()
-    against.check(record_property, loss, theirs, ours.model.parameters())
+    last = -1 if padding == "<eos>" else None
+    better, worse = (rows_of([c[:last] for c in side]) for side in (BETTER, WORSE))
+    units = production.pairs(stage, None, better, worse)
+    ours = production.loss_and_gradient(stage, trainee, None, units)
+    against.check(record_property, ours, theirs, trainee.model)

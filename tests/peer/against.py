@@ -1,4 +1,4 @@
-"""TRL's own trainers on tiny models, and the comparison of one loss and its gradient with ours."""
+"""A peer's loss on a tiny model against ours: the same tokens, the loss, its gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -24,8 +23,6 @@ PAD = 1
 
 TOLERANCE = 3e-5
 """Of the larger of the two sides: both work in single precision, in another order."""
-
-pytest.importorskip("trl", reason="TRL is not installed: pip install 'allroads[dev]'")
 
 PLAIN = {
     "report_to": "none",
@@ -73,10 +70,10 @@ def policy_of(model: nn.Module) -> Policy:
 
 @torch.no_grad()
 def shake(model: nn.Module, seed: int) -> None:
-    """Another policy than before, as after a few steps."""
+    """Another model than before, as after a few steps."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
+        noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
         parameter.add_(0.2 * parameter.std().nan_to_num() * noise)
 
 
@@ -99,8 +96,10 @@ def check(
     ours: tuple[Tensor, Sequence[Tensor]],
     theirs: Tensor,
     model: nn.Module,
+    *,
+    within: float = TOLERANCE,
 ) -> None:
-    """Our loss and its derivative by every weight are TRL's; `record` keeps how nearly."""
+    """Our loss and its derivative by every weight are the peer's; `record` keeps how nearly."""
     weights = list(model.parameters())
     found = torch.autograd.grad(theirs, weights, allow_unused=True)
     slopes = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
@@ -110,5 +109,5 @@ def check(
     slope = gap(torch.cat([g.flatten() for g in ours[1]]), torch.cat([g.flatten() for g in slopes]))
     record("gap_value", value)
     record("gap_gradient", slope)
-    assert value < TOLERANCE
-    assert slope < TOLERANCE
+    assert value < within
+    assert slope < within

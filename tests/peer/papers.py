@@ -72,6 +72,26 @@ def generalised_advantage(
     return advantages
 
 
+def token_rewards(score: float, log_pi: Numbers, log_ref: Numbers, beta: float) -> list[float]:
+    """The score at the last token, and -beta (log pi - log pi_ref) at each.
+
+    Huang et al. 2024, arXiv:2403.17031; Ouyang et al. 2022, arXiv:2203.02155, eq. 2.
+    """
+    rewards = [float(-beta * (a - b)) for a, b in zip(log_pi, log_ref, strict=True)]
+    rewards[-1] += score
+    return rewards
+
+
+def whiten(numbers: Sequence[float]) -> list[float]:
+    """Mean 0 and variance 1, with 1e-8 added to the variance.
+
+    Huang et al. 2024, arXiv:2403.17031.
+    """
+    mean = sum(numbers) / len(numbers)
+    variance = sum((x - mean) ** 2 for x in numbers) / len(numbers)
+    return [(x - mean) / (variance + 1e-8) ** 0.5 for x in numbers]
+
+
 def rebel(new: Sequence[Numbers], old: Sequence[Numbers], rewards: Numbers, eta: float) -> Number:
     """The square of 1/eta (ln pi(y)/pi_t(y) - ln pi(y')/pi_t(y')) - (r(y) - r(y')).
 

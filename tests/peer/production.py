@@ -10,6 +10,7 @@ from torch import Tensor
 from allroads.data.audit import audit_of
 from allroads.data.dataset import Dataset
 from allroads.data.split import SPLITS
+from allroads.models.critic import Critic
 from allroads.models.policy import Policy
 from allroads.models.states import Rows
 from allroads.records import Cost
@@ -81,7 +82,8 @@ def groups(
     reference: Policy,
     rows: Rows,
     rewards: Sequence[float],
-    temperature: float,
+    temperature: float = 1.0,
+    critic: Critic | None = None,
 ) -> list[Unit]:
     """Units of sampled completions, k to a prompt, as their round begins."""
     with torch.no_grad():
@@ -104,7 +106,7 @@ def groups(
     k = stage.source.per_prompt or 1
     picked = {i: every[i * k : (i + 1) * k] for i in range(len(every) // k)}
     given = supplies(reference, temperature)
-    return about_samples(stage, given, writer, picked, Cost(), None)[0]
+    return about_samples(stage, given, writer, picked, Cost(), critic)[0]
 
 
 def loss_and_gradient(
@@ -120,4 +122,4 @@ def loss_and_gradient(
     parameters = list(trainee.model.parameters())
     slopes = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters]
     trainee.model.zero_grad()
-    return torch.tensor(loss), slopes
+    return torch.tensor(loss, dtype=slopes[0].dtype), slopes

@@ -22,6 +22,7 @@ from tests.conftest import tiny_policy
 from tests.peer import against, production
 from tests.peer.production import LONGEST
 
+pytest.importorskip("trl", reason="TRL is not installed: pip install 'allroads[dev]'")
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
 K, TEMPERATURE, CLIP, BETA = 4, 0.7, 0.2, 0.3

@@ -21,6 +21,7 @@ from allroads.roads.stage import Objective
 from tests.conftest import tiny_policy
 from tests.peer import against, production
 
+pytest.importorskip("trl", reason="TRL is not installed: pip install 'allroads[dev]'")
 pytestmark = [pytest.mark.peer, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
 PAIRS = 5

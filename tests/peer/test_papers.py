@@ -1,18 +1,33 @@
-"""PPO's and REBEL's functions against the plain loops of `papers`, values and gradients."""
+"""PPO and REBEL against the plain loops of `papers`, values and gradients.
+
+First the functions on random numbers; then whole updates of tiny models in double precision, ours
+as training itself makes them, from rewards to the derivative by every weight.
+"""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from allroads.models.critic import ActorCritic, Critic
+from allroads.models.policy import Policy
+from allroads.models.reward_model import RewardModel, reward_model_on
+from allroads.models.states import Rows
 from allroads.objectives import (
     clipped_policy_gradient,
     clipped_value_loss,
     generalised_advantages,
     rebel_loss,
 )
-from tests.peer import papers
+from allroads.roads import choices
+from allroads.roads.stage import Objective
+from tests.conftest import tiny_policy
+from tests.peer import against, papers, production
 
 pytestmark = pytest.mark.peer
 
@@ -79,3 +94,120 @@ def test_rebel(draw, eta: float):
     ours = rebel_loss(log_ratio[None], reward[None], eta=eta).mean()
     tokens = [[list(x[0]), list(x[1, :3])] for x in (new, old)]
     same(ours, papers.rebel(*tokens, list(reward), eta), new)
+
+
+# Whole updates ----------------------------------------------------------------------------------
+
+BETA, CLIP, EXACT = 0.3, 0.2, 1e-10
+K = 2
+ROWS = Rows(
+    [tuple(p) for p in against.prompts(1, 3) for _ in range(K)],
+    [tuple(c[: production.LONGEST]) for c in against.sequences(2, 3 * K, 8)],
+)
+SCORES = [0.3, -1.2, 2.0, 0.4, -0.5, 0.9]
+
+
+def double(seed: int) -> Policy:
+    return tiny_policy("gpt2", seed=seed, dtype=torch.float64)
+
+
+def by_row() -> Iterator[tuple[Tensor, int]]:
+    """One sequence at a time, and the length of its prompt."""
+    for prompt, completion in zip(ROWS.prompts, ROWS.completions, strict=True):
+        yield torch.tensor([[*prompt, *completion]]), len(prompt)
+
+
+def plain_logprobs(policy: Policy) -> list[list[Tensor]]:
+    """Token by token from the model's own logits: log softmax, and the token that follows."""
+    out = []
+    for ids, first in by_row():
+        logs = policy.model(input_ids=ids).logits[0].log_softmax(-1)
+        out.append([logs[t - 1, ids[0, t]] for t in range(first, ids.shape[1])])
+    return out
+
+
+def plain_values(model: RewardModel) -> list[list[Tensor]]:
+    """What the head says of the state before each token."""
+    out = []
+    for ids, first in by_row():
+        states = model.model.base_model(input_ids=ids).last_hidden_state[0]
+        out.append([model.head(states[t - 1])[0] for t in range(first, ids.shape[1])])
+    return out
+
+
+def floats(rows: list[list[Tensor]]) -> list[list[float]]:
+    return [[float(x) for x in row] for row in rows]
+
+
+def flat(rows: list[list[Any]]) -> list[Any]:
+    return [x for row in rows for x in row]
+
+
+@pytest.mark.parametrize("value_clip", [None, 0.3])
+def test_ppo_as_trained(value_clip: float | None, record_property: Any):
+    decay, weight = 0.9, 0.5
+    policy, reference = double(1), double(2)
+    scorer = reward_model_on(double(3), reading="last", seed=0)
+    trainee = ActorCritic(policy, Critic(scorer))
+    stage = production.on_groups(
+        Objective(
+            loss="clipped",
+            reference="start",
+            beta=BETA,
+            advantage="lambda",
+            kl="reward",
+            clip=CLIP,
+            critic=choices.Critic(decay=decay, weight=weight, clip=value_clip),
+        ),
+        K,
+    )
+    units = production.groups(stage, policy, reference, ROWS, SCORES, critic=trainee.critic)
+    with torch.no_grad():
+        old, before_ref = plain_logprobs(policy), plain_logprobs(reference)
+        values = floats(plain_values(scorer))
+    rewards = [
+        papers.token_rewards(score, a, b, BETA)
+        for score, a, b in zip(SCORES, old, before_ref, strict=True)
+    ]
+    advantages = [
+        papers.generalised_advantage(r, v, 1.0, decay) for r, v in zip(rewards, values, strict=True)
+    ]
+    returns = [a + v for a, v in zip(flat(advantages), flat(values), strict=True)]
+    against.shake(trainee.model, 4)
+
+    ours = production.loss_and_gradient(stage, trainee, reference, units)
+    surrogate = papers.clipped_surrogate(
+        flat(plain_logprobs(policy)), flat(old), papers.whiten(flat(advantages)), CLIP
+    )
+    critics = papers.clipped_value(
+        flat(plain_values(scorer)), flat(values), returns, value_clip or math.inf
+    )
+    theirs = -surrogate + weight * critics
+    assert isinstance(theirs, Tensor)
+    against.check(record_property, ours, theirs, trainee.model, within=EXACT)
+
+
+def test_rebel_as_trained(record_property: Any):
+    eta = 0.7
+    policy, reference = double(1), double(2)
+    stage = production.on_groups(
+        Objective(loss="rebel", reference="start", beta=BETA, kl="reward", eta=eta), K
+    )
+    units = production.groups(stage, policy, reference, ROWS, SCORES)
+    with torch.no_grad():
+        old, before_ref = plain_logprobs(policy), plain_logprobs(reference)
+    rewards = [
+        sum(papers.token_rewards(score, a, b, BETA))
+        for score, a, b in zip(SCORES, old, before_ref, strict=True)
+    ]
+    against.shake(policy.model, 4)
+
+    ours = production.loss_and_gradient(stage, policy, reference, units)
+    new = plain_logprobs(policy)
+    pairs = [
+        papers.rebel(new[i : i + K], old[i : i + K], rewards[i : i + K], eta)
+        for i in range(0, len(SCORES), K)
+    ]
+    theirs = sum(pairs) / len(pairs)
+    assert isinstance(theirs, Tensor)
+    against.check(record_property, ours, theirs, policy.model, within=EXACT)

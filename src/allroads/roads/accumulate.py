@@ -95,7 +95,7 @@ def _kl_baseline(
 ) -> Tensor:
     """Beta times the KL that completions of other prompts show, over the minibatch, at least 0."""
     policy = cast(Policy, trainee)
-    total, count = 0.0, 0
+    total, count, logprob = 0.0, 0, torch.empty(0)
     for part in _pieces(units, supplies.token_budget):
         rows = _rows([(u.prompt, u.mismatched or ()) for u in part])
         logprob = policy.sequence_logprobs(rows, temperature=supplies.temperature)
@@ -104,7 +104,7 @@ def _kl_baseline(
         count += len(rows)
         cost.tokens_scored += rows.tokens
         cost.flops += 2.0 * policy.parameters_count * rows.tokens
-    return torch.tensor(stage.objective.price * max(0.0, total / count), device=policy.device)
+    return logprob.new_tensor(stage.objective.price * max(0.0, total / count))
 
 
 def _scored(
@@ -148,7 +148,7 @@ def _scored(
         behaviour=anchor,
         reward=known("reward"),
         advantage=known("advantage"),
-        baseline=None if baseline is None else baseline.to(logprob.dtype),
+        baseline=baseline,
         limit=supplies.max_new_tokens,
     )
     if not LOSSES[objective.loss].by_token:

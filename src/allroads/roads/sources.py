@@ -137,6 +137,18 @@ def _against_demonstrations(
     ]
     groups = _drawn(stage, supplies, writer, prompts, index, cost)
     cost.demonstrations = len(_demonstrations(supplies.dataset))
+    return demonstrated(stage, supplies, writer, rows, groups, cost)
+
+
+def demonstrated(
+    stage: Stage,
+    supplies: Supplies,
+    writer: Policy,
+    rows: Sequence[Demonstration],
+    groups: list[list[Completion]],
+    cost: Cost,
+) -> Round:
+    """The training material that demonstrations and `writer`'s answers to their prompts make."""
     units = [
         Unit(slot=slot, prompt=row.prompt, completions=(row.completion, group[0].tokens))
         for slot, (row, group) in enumerate(zip(rows, groups, strict=True))

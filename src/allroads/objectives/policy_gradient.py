@@ -37,9 +37,10 @@ def clipped_policy_gradient(
 ) -> Float[Tensor, "*n"]:
     """-min(ratio * advantage, clip(ratio, 1 - clip, 1 + clip) * advantage), element by element.
 
-    Ratio is policy / behaviour. On the behaviour policy itself the gradient is that of REINFORCE.
-    Where a step has already moved the ratio out of the interval in the direction that the
-    advantage asks for, the gradient is 0; the way back is never clipped.
+    All arguments have one shape, whatever it is. Ratio is policy / behaviour. On the behaviour
+    policy itself the gradient is that of REINFORCE. Where a step has already moved the ratio out
+    of the interval in the direction that the advantage asks for, the gradient is 0; the way back
+    is never clipped.
 
     Args:
         logprob_N: log-probability under the policy, of tokens or of whole completions, in nats.

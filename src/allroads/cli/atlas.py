@@ -1,0 +1,49 @@
+"""`roads`: the table of roads, and what two rows change."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def roads(
+    *,
+    diff: Annotated[
+        str | None, typer.Option(help="Two names, comma-separated: the fields that differ.")
+    ] = None,
+    start: Annotated[str, typer.Option(help="sft, sft-chosen or base.")] = "sft",
+) -> None:
+    """Print the table of roads, or the difference of two rows."""
+    from allroads.errors import ConfigError, nearest
+    from allroads.roads.atlas import atlas
+    from allroads.roads.stage import differences
+
+    table = atlas(start)
+    if diff is not None:
+        names = [name.strip() for name in diff.split(",")]
+        if len(names) != 2:
+            raise ConfigError(f"--diff takes two names, comma-separated, got {diff!r}")
+        for name in names:
+            if name not in table:
+                raise ConfigError(f"road {name!r} is unknown: {nearest(name, table)}")
+        rows = differences(table[names[0]], table[names[1]])
+        width = max([len(row[0]) for row in rows], default=5) + 2
+        typer.echo(f"{'field':<{width}}{names[0]:<28}{names[1]}")
+        for field, left, right in rows:
+            typer.echo(f"{field:<{width}}{left:<28}{right}")
+        if not rows:
+            typer.echo("no difference")
+        return
+    for road in table.values():
+        typer.echo(f"{road.name}: {road.summary}" + (f" ({road.source})" if road.source else ""))
+        for stage in road.stages:
+            o = stage.objective
+            who = stage.source.who
+            if stage.source.sampled:
+                who += f" x{stage.source.per_prompt or 'N'} ({stage.source.refresh})"
+            against = f" against {o.reference}" if o.reference else ""
+            typer.echo(
+                f"    {stage.name:<14} from {stage.start:<11} {who} / {stage.labeller} / "
+                f"{stage.pick} / {o.loss}" + ("" if o.loss == "none" else f" on {o.score}{against}")
+            )

@@ -15,8 +15,9 @@ def roads(
     start: Annotated[str, typer.Option(help="sft, sft-chosen or base.")] = "sft",
 ) -> None:
     """Print the table of roads, or the difference of two rows."""
-    from allroads.errors import ConfigError, nearest
+    from allroads.errors import ConfigError
     from allroads.roads.atlas import atlas
+    from allroads.roads.relabel import LABELLERS, named
     from allroads.roads.stage import differences
 
     table = atlas(start)
@@ -24,14 +25,12 @@ def roads(
         names = [name.strip() for name in diff.split(",")]
         if len(names) != 2:
             raise ConfigError(f"--diff takes two names, comma-separated, got {diff!r}")
-        for name in names:
-            if name not in table:
-                raise ConfigError(f"road {name!r} is unknown: {nearest(name, table)}")
-        rows = differences(table[names[0]], table[names[1]])
+        rows = differences(*(named(name, table) for name in names))
         width = max([len(row[0]) for row in rows], default=5) + 2
-        typer.echo(f"{'field':<{width}}{names[0]:<28}{names[1]}")
+        column = max(28, len(names[0]) + 2)
+        typer.echo(f"{'field':<{width}}{names[0]:<{column}}{names[1]}")
         for field, left, right in rows:
-            typer.echo(f"{field:<{width}}{left:<28}{right}")
+            typer.echo(f"{field:<{width}}{left:<{column}}{right}")
         if not rows:
             typer.echo("no difference")
         return
@@ -47,3 +46,7 @@ def roads(
                 f"    {stage.name:<14} from {stage.start:<11} {who} / {stage.labeller} / "
                 f"{stage.pick} / {o.loss}" + ("" if o.loss == "none" else f" on {o.score}{against}")
             )
+    typer.echo(
+        "A road that ends in sampled completions can be asked for with another labeller, for "
+        f"example rloo@verifier or online-dpo@judge. Labellers: {', '.join(LABELLERS)}."
+    )

@@ -21,7 +21,9 @@ World = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Run folder; the same command continues it.")]
 Config = Annotated[Path | None, typer.Option(help="YAML with any setting; flags win over it.")]
-Roads = Annotated[str | None, typer.Option(help="Comma-separated names; see `allroads roads`.")]
+Roads = Annotated[
+    str | None, typer.Option(help="Comma-separated names, or ROAD@LABELLER; see `allroads roads`.")
+]
 Seeds = Annotated[str | None, typer.Option(help="How many seeds (3 = 0,1,2), or a list (0,5,7).")]
 Betas = Annotated[str | None, typer.Option(help="Comma-separated prices of a nat of KL.")]
 Ns = Annotated[str | None, typer.Option("--n", help="Comma-separated N of best-of-N.")]
@@ -54,6 +56,21 @@ Track = Annotated[
     str | None, typer.Option(help="wandb, tensorboard, trackio (comma-separated): live curves.")
 ]
 TrackProject = Annotated[str | None, typer.Option(help="The tracker's project.")]
+Verifier = Annotated[
+    str | None,
+    typer.Option(help="FILE.py[:FUNCTION] that scores samples of roads like rloo@verifier."),
+]
+JudgeUrl = Annotated[
+    str | None, typer.Option(help="Chat-completions server for roads like online-dpo@judge.")
+]
+JudgeModel = Annotated[str | None, typer.Option(help="The name that it knows the model by.")]
+JudgeKey = Annotated[
+    str | None,
+    typer.Option("--judge-key-env", help="Variable that holds its key (never the key itself)."),
+]
+JudgeTokens = Annotated[
+    int | None, typer.Option("--judge-max-tokens", help="Limit of its reply (8).")
+]
 Grader = Annotated[
     str | None,
     typer.Option(help="Who grades answers: auto, minilm, tf-idf, or the folder of an encoder."),

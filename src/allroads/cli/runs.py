@@ -39,6 +39,11 @@ def compare(
     processes: flags.Processes = None,
     policy: flags.Policies = None,
     reward_model: flags.RewardModel = None,
+    verifier: flags.Verifier = None,
+    judge_url: flags.JudgeUrl = None,
+    judge_model: flags.JudgeModel = None,
+    judge_key_env: flags.JudgeKey = None,
+    judge_max_tokens: flags.JudgeTokens = None,
     track: flags.Track = None,
     track_project: flags.TrackProject = None,
     grader: flags.Grader = None,
@@ -69,7 +74,7 @@ def compare(
 
 def train(
     *,
-    road: Annotated[str, typer.Argument(help="A road's name; see `allroads roads`.")],
+    road: Annotated[str, typer.Argument(help="A road, or ROAD@LABELLER; see `allroads roads`.")],
     out: flags.Out,
     data: flags.Data = None,
     demonstrations: flags.Demonstrations = None,
@@ -91,6 +96,11 @@ def train(
     token_budget: flags.TokenBudget = None,
     threads: flags.Threads = None,
     reward_model: flags.RewardModel = None,
+    verifier: flags.Verifier = None,
+    judge_url: flags.JudgeUrl = None,
+    judge_model: flags.JudgeModel = None,
+    judge_key_env: flags.JudgeKey = None,
+    judge_max_tokens: flags.JudgeTokens = None,
     track: flags.Track = None,
     track_project: flags.TrackProject = None,
 ) -> None:

@@ -18,13 +18,14 @@ SELF = "self"
 DATA = "data"
 BASE = "base"
 VERIFIER = "verifier"
+JUDGE = "judge"
 DEMONSTRATIONS = "demonstrations"
 PAIRS = "pairs"
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "start": (BASE,),
     "source": (DEMONSTRATIONS, PAIRS, SELF, BASE),
-    "labeller": ("none", DATA, VERIFIER),
+    "labeller": ("none", DATA, VERIFIER, JUDGE),
     "reference": ("start", BASE, ""),
 }
 _RESERVED = frozenset(word for words in _WORDS.values() for word in words)
@@ -103,7 +104,7 @@ class Stage(Choice):
     """'base' or the stage whose weights this one starts from."""
     source: Source
     labeller: str = "none"
-    """'none', 'data', 'verifier', or the stage used as reward model."""
+    """'none', 'data', 'verifier', 'judge', or the stage used as reward model."""
     pick: PickName = "as-given"
     objective: Objective
     schedule: Schedule = Schedule()
@@ -218,7 +219,7 @@ class Stage(Choice):
             if self.labeller in ("none", DATA):
                 raise ConfigError(
                     f"stage {self.name!r}: sampled completions need a labeller (a reward-model "
-                    f"stage or 'verifier'), found {self.labeller!r}"
+                    f"stage, 'verifier' or 'judge'), found {self.labeller!r}"
                 )
             need = {"two": 2, "best-worst": 2, "group": 2, "winners": 1}[self.pick]
             if self.source.per_prompt is not None and self.source.per_prompt < need:

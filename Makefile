@@ -26,7 +26,7 @@ demo: $(STAMP)  ## compare the roads on a built-in world; the report goes to run
 	$(BIN)/allroads compare --world routes --out runs/demo
 
 test: $(STAMP)  ## run the fast tests (a selection: make test ARGS="-k stats")
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(STAMP)  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -3,84 +3,80 @@
 from __future__ import annotations
 
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma2Config,
-    GPT2Config,
-    GPTNeoXConfig,
-    LlamaConfig,
-)
 
-from allroads.models.policy import Policy
+# Before anything imports torch, which reads it once.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-torch.set_num_threads(1)
+# The process that hands out tests reads this file before it starts its workers, and needs no torch:
+# imported only where it is used, it keeps nobody waiting.
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig
+
+    from allroads.models.policy import Policy
 
 EOS = 0
 VOCABULARY = 23
 
 _COMMON = {"vocab_size": VOCABULARY, "bos_token_id": None, "eos_token_id": EOS, "pad_token_id": EOS}
+_ROTARY = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 64,
+}
 
-FAMILIES = {
+FAMILIES: dict[str, dict[str, Any]] = {
     # Absolute positions.
-    "gpt2": lambda: GPT2Config(
-        **_COMMON,
-        n_positions=64,
-        n_embd=16,
-        n_layer=2,
-        n_head=2,
-        resid_pdrop=0.1,
-        embd_pdrop=0.1,
-        attn_pdrop=0.1,
-    ),
+    "gpt2": {
+        "n_positions": 64,
+        "n_embd": 16,
+        "n_layer": 2,
+        "n_head": 2,
+        "resid_pdrop": 0.1,
+        "embd_pdrop": 0.1,
+        "attn_pdrop": 0.1,
+    },
     # Rotary positions, parallel residual.
-    "gpt-neox": lambda: GPTNeoXConfig(
-        **_COMMON,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-    ),
+    "gpt-neox": _ROTARY,
     # Rotary positions, grouped queries.
-    "llama": lambda: LlamaConfig(
-        **_COMMON,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        intermediate_size=32,
-        max_position_embeddings=64,
-    ),
+    "llama": {**_ROTARY, "num_key_value_heads": 1},
     # Caps its logits after the head, so the head cannot be applied to hidden states alone.
-    "gemma2": lambda: Gemma2Config(
-        **_COMMON,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=8,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        final_logit_softcapping=1.0,
-        sliding_window=64,
-    ),
+    "gemma2": {
+        **_ROTARY,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "final_logit_softcapping": 1.0,
+        "sliding_window": 64,
+    },
 }
 
 
+def tiny_config(family: str) -> PreTrainedConfig:
+    """The configuration of a tiny model of this family."""
+    from transformers import AutoConfig
+
+    return AutoConfig.for_model(family.replace("-", "_"), **_COMMON, **FAMILIES[family])
+
+
 def tiny_policy(
-    family: str = "gpt2", *, seed: int = 0, dtype: torch.dtype = torch.float32, layers: int = 2
+    family: str = "gpt2", *, seed: int = 0, dtype: torch.dtype | None = None, layers: int = 2
 ) -> Policy:
     """A policy with random weights, far enough from uniform for differences to show."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from allroads.models.policy import Policy
+
     torch.manual_seed(seed)
-    config = FAMILIES[family]()
+    config = tiny_config(family)
     config.num_hidden_layers = layers
-    model = AutoModelForCausalLM.from_config(config).to(dtype)
+    model = AutoModelForCausalLM.from_config(config).to(dtype or torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -91,3 +87,29 @@ def tiny_policy(
 @pytest.fixture(params=sorted(FAMILIES))
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+LONGEST = (
+    "tests/lab/test_kill.py",
+    "tests/lab/test_compare_files.py",
+    "tests/lab/test_judging.py",
+    "tests/lab/test_results.py",
+    "tests/test_cli.py",
+    "tests/roads/test_loop.py",
+    "tests/docs/test_readme.py",
+    "tests/lab/test_tracking.py",
+    "tests/lab/test_sentiment.py",
+    "tests/theory/test_roads.py",
+    "tests/theory/test_planted.py",
+    "tests/lab/test_jobs.py",
+    "tests/report/test_page.py",
+    "tests/roads/test_ways_of_training.py",
+    "tests/data/test_sentiment.py",
+)
+"""Begun first, so that no worker starts on one of them when the others have nothing left to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of `LONGEST` first; the rest, and the tests of each file, in their own order."""
+    place = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.nodeid.partition("::")[0], len(place)))

@@ -16,6 +16,8 @@ import yaml
 from allroads import cli
 from allroads.roads.atlas import atlas
 from tests.lab import tiny
+from tests.lab.conftest import Straight
+from tests.lab.conftest import straight as straight  # a fixture of all tests of whole runs
 from tests.words import save_model, write_preferences, write_rows
 
 
@@ -93,13 +95,20 @@ def test_help_is_fast_because_nothing_heavy_is_imported():
 def test_the_module_is_the_command():
     """`python -m allroads`, as a user runs it: the error comes without a traceback."""
     done = subprocess.run(
-        [sys.executable, "-m", "allroads", "compare", "--out", "x", "--config", "/nowhere.yaml"],
+        [sys.executable, "-m", "allroads", "compare", "--out", "x", "--betas", "low"],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr == "error: --config /nowhere.yaml: No such file or directory\n"
+    expected = "--betas 'low': expected numbers separated by commas (float)"
+    assert done.stderr == f"error: {expected}\n"
     assert done.stdout == ""
+
+
+def test_a_configuration_that_is_not_there(run: Run):
+    answer = run("compare", "--out", "x", "--config", "/nowhere.yaml")
+    assert (answer.code, answer.out) == (2, "")
+    assert answer.err == "error: --config /nowhere.yaml: No such file or directory\n"
 
 
 def test_without_arguments_there_is_help(run: Run):
@@ -171,6 +180,14 @@ def test_what_the_parser_refuses(run: Run, arguments: list[str], names: str):
         (["--policy", "=dir"], "--policy '=dir': expected NAME=DIR"),
         (["--policy", "dpo=dir"], "--policy dpo: a road has that name; choose another"),
         (["--policy", "sft=dir"], "--policy sft: a road has that name; choose another"),
+        (["--verifier", "f.py"], "--verifier f.py: a world brings its own; leave it out"),
+        (["--judge-url", "http://h"], "go together: found --judge-url without --judge-model"),
+        (["--judge-model", "m"], "go together: found --judge-model without --judge-url"),
+        (["--judge-url", "http://u:p@h", "--judge-model", "m"], "--judge-url holds credentials"),
+        (["--judge-key-env", "sk-1"], "--judge-key-env takes the NAME of an environment variable"),
+        (["--judge-max-tokens", "0"], "judge_max_tokens: "),
+        (["--roads", "rloo@judge"], "road 'rloo@judge' is labelled by a judge, and none is given"),
+        (["--roads", "rloo@me"], "road 'rloo@me': labeller 'me' is unknown: "),
         (["--model", "dir"], "--world brings its own model and demonstrations; leave them out"),
         (["--demonstrations", "f"], "--world brings its own model and demonstrations; leave"),
         (["--data", "f.jsonl"], "give either --data FILE --model DIR (your own) or --world routes"),
@@ -365,11 +382,15 @@ def test_compare_report_and_repeat(run: Run, settings: Path, tmp_path: Path):
     assert report.out.strip() == table.strip()
 
 
-def test_columns_of_the_printed_results_never_touch(run: Run, settings: Path, tmp_path: Path):
+def test_columns_of_the_printed_results_never_touch(
+    run: Run, settings: Path, straight: Straight, tmp_path: Path
+):
     """The longest name of all, with its setting, before a number."""
-    ask = ["compare", "--config", settings, "--out", tmp_path / "run"]
-    answer = run(*ask, "--roads", "online-dpo-batch-from-dpo")
-    (line,) = [one for one in answer.out.splitlines() if "  online-dpo-batch-from" in one][1:]
+    shutil.copytree(straight.folder, tmp_path / "run")
+    answer = run("compare", "--config", settings, "--out", tmp_path / "run")
+    assert max(map(len, tiny.ROADS)) == len("online-dpo-batch-from-dpo")
+    table = answer.out[answer.out.index("true reward") :].splitlines()
+    (line,) = [one for one in table if one.startswith("  online-dpo-batch-from-dpo ")]
     name, knob, value, reward = line.split()[:4]
     assert (name, knob, value) == ("online-dpo-batch-from-dpo", "beta", "0.5")
     assert 0 <= float(reward) <= 1
@@ -384,14 +405,17 @@ def test_report_of_what_is_no_run(run: Run, tmp_path: Path):
     assert not (tmp_path / "absent").exists()
 
 
-def test_report_of_what_is_not_finished(run: Run, settings: Path, tmp_path: Path):
+def test_report_of_what_is_not_finished(
+    run: Run, settings: Path, straight: Straight, tmp_path: Path
+):
     folder = tmp_path / "run"
-    run("compare", "--config", settings, "--out", folder, "--roads", "sft")
-    lost = next(folder.glob("evaluations/evaluate-sft-*"))
+    shutil.copytree(straight.folder, folder)
+    assert run("compare", "--config", settings, "--out", folder).code == 0
+    lost = next(folder.glob("evaluations/evaluate-sft-s0-*"))
     lost.unlink()
     answer = run("report", folder)
     assert answer.code == 2
-    assert f"1 of 5 jobs are not finished (first: {lost.stem})" in answer.error
+    assert f"1 of 30 jobs are not finished (first: {lost.stem})" in answer.error
     assert f"--out {folder}" in answer.error, "says how to go on"
 
 
@@ -421,7 +445,8 @@ def test_roads(run: Run):
     answer = run("roads")
     assert (answer.code, answer.err) == (0, "")
     heads = [line.split(":")[0] for line in answer.out.splitlines() if not line.startswith(" ")]
-    assert heads == list(atlas())
+    assert heads[: len(atlas())] == list(atlas())
+    assert "example rloo@verifier or online-dpo@judge. Labellers: reward-model, local" in answer.out
     assert "self x2 (update) / reward-model / two / bradley-terry on implicit" in answer.out
     shorter = run("roads", "--start", "sft-chosen").out
     assert "sft:" not in [line.split()[0] for line in shorter.splitlines()]
@@ -440,6 +465,9 @@ def test_roads_differ_in_the_fields_that_they_differ_in(run: Run):
     assert run("roads", "--diff", "dpo").error == (
         "--diff takes two names, comma-separated, got 'dpo'"
     )
+    assert run("roads", "--diff", "online-dpo-verifier,online-dpo@verifier").out.splitlines()[
+        -1
+    ] == ("no difference")
     assert run("roads", "--diff", "dpo,rlo").error == "road 'rlo' is unknown: did you mean 'rloo'?"
 
 
@@ -468,10 +496,8 @@ def test_data_audit(run: Run, tmp_path: Path, model: Path, data: Path):
     assert "no tokenizer can be loaded" in answer.error
 
 
-def test_export_writes_a_folder_or_says_why_not(run: Run, settings: Path, tmp_path: Path):
-    folder, out = tmp_path / "run", tmp_path / "out"
-    trained = run("train", "dpo", "--beta", "0.5", "--config", settings, "--out", folder)
-    assert trained.code == 0
+def test_export_writes_a_folder_or_says_why_not(run: Run, straight: Straight, tmp_path: Path):
+    folder, out = shutil.copytree(straight.folder, tmp_path / "run"), tmp_path / "out"
     answer = run("export", folder, "dpo", "--out", out)
     assert (answer.code, answer.out, answer.err) == (0, f"Exported: {out.resolve()}\n", "")
     assert {"README.md", "model.safetensors", "generation_config.json"} <= {

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from tests.conftest import FAMILIES
+from tests.conftest import tiny_config
 
 NOUNS = "fox owl elk hen cod bee ant ram".split()
 VERBS = "runs eats naps sings digs hides".split()
@@ -26,7 +26,7 @@ WORDS = ("<eos>", "what", "does", "the", "do", *NOUNS, *VERBS, GOOD, BAD)
 def save_model(folder: Path, family: str = "gpt2", *, seed: int = 0) -> Path:
     """A model folder as transformers writes it: weights, configuration, tokenizer."""
     torch.manual_seed(seed)
-    config = FAMILIES[family]()
+    config = tiny_config(family)
     assert config.vocab_size >= len(WORDS)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     vocabulary = {word: i for i, word in enumerate(WORDS)}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -244,14 +242,7 @@ def test_a_damaged_file_is_asked_again(tmp_path: Path, content: str):
     assert ruling.winner == "b"
 
 
-KILLED = """
-import sys
-from pathlib import Path
-from tests.judges import test_llm as t
-t.judge(sys.argv[1], Path(sys.argv[2]), workers=1, timeout=60).rule(t.duels(20), t.silent)
-"""
-
-
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a process that can be cloned")
 def test_a_killed_judging_goes_on_where_it_was(tmp_path: Path):
     """Killed while the server holds the eighth request back: seven are kept, none is torn."""
     held, go_on = threading.Event(), threading.Event()
@@ -262,14 +253,24 @@ def test_a_killed_judging_goes_on_where_it_was(tmp_path: Path):
             go_on.wait(60)
         return longer(asked)
 
+    # Cloned before the server's threads are there, and told by a pipe where it listens.
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            url = os.read(told, 1000).decode()
+            judge(url, tmp_path, workers=1, timeout=60).rule(duels(20), silent)
+        finally:
+            os._exit(1)
     with serving(behave) as fake:
-        command = [sys.executable, "-c", KILLED, fake.url, str(tmp_path)]
-        process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+        os.write(tell, fake.url.encode())
         try:
             assert held.wait(60)
         finally:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            os.close(told)
+            os.close(tell)
         go_on.set()
         assert len(list(tmp_path.glob("*.json"))) == 7
         rulings = judge(fake.url, tmp_path).rule(duels(20), silent)

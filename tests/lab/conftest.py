@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import pickle
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from allroads import api
 from allroads.records import Results
 from tests.lab import tiny
+
+T = TypeVar("T")
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], T]) -> T:
+    """What `make` returns of a new folder: the first worker that asks makes it, others wait."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    kept = root / f"{name}.pickle"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(make(root / name)))
+    return pickle.loads(kept.read_bytes())
 
 
 @dataclass(frozen=True)
@@ -26,10 +45,13 @@ class Straight:
 @pytest.fixture(scope="session")
 def straight(tmp_path_factory: pytest.TempPathFactory) -> Straight:
     """Every named road, one process, never interrupted. Do not write into it."""
-    folder = tmp_path_factory.mktemp("straight") / "run"
-    since = time.monotonic()
-    api.compare(out=folder, config=tiny.config())
-    return Straight(folder, time.monotonic() - since)
+
+    def make(folder: Path) -> Straight:
+        since = time.monotonic()
+        api.compare(out=folder, config=tiny.config())
+        return Straight(folder, time.monotonic() - since)
+
+    return made_once(tmp_path_factory, "straight", make)
 
 
 @pytest.fixture
@@ -84,8 +106,11 @@ def written(folder: Path) -> dict[str, int]:
 @pytest.fixture(scope="session")
 def grown(straight: Straight, tmp_path_factory: pytest.TempPathFactory) -> Grown:
     """Two seeds at two prices. Do not write into it."""
-    folder = tmp_path_factory.mktemp("grown") / "run"
-    shutil.copytree(straight.folder, folder)
-    before, heard = written(folder), tiny.Heard()
-    config = tiny.config(**GROWN, seeds=[0, 1], betas=[0.5, 0.2])
-    return Grown(folder, api.compare(out=folder, config=config, listener=heard), heard, before)
+
+    def make(folder: Path) -> Grown:
+        shutil.copytree(straight.folder, folder)
+        before, heard = written(folder), tiny.Heard()
+        config = tiny.config(**GROWN, seeds=[0, 1], betas=[0.5, 0.2])
+        return Grown(folder, api.compare(out=folder, config=config, listener=heard), heard, before)
+
+    return made_once(tmp_path_factory, "grown", make)

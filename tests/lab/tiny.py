@@ -99,10 +99,8 @@ class Heard:
 
 # A comparison in a process of its own -------------------------------------------------------------
 
-_SERVER = multiprocessing.get_context("forkserver")
-# Importing torch and its friends takes longer than the comparison: one server imports them, every
-# run is a fork of it.
-_SERVER.set_forkserver_preload(["allroads.lab.compare", "allroads.lab.execute", "allroads.api"])
+_FORK = multiprocessing.get_context("fork")
+# Importing torch and its friends takes longer than the comparison; this process has them already.
 
 
 def start(chosen: CompareConfig, folder: Path) -> BaseProcess:
@@ -112,7 +110,7 @@ def start(chosen: CompareConfig, folder: Path) -> BaseProcess:
 
 def start_call(function: Callable[..., None], *args: Any) -> BaseProcess:
     """Start a module's function in another process, which has imported torch already."""
-    process = _SERVER.Process(target=function, args=args)
+    process = _FORK.Process(target=function, args=args)
     process.start()
     return process
 

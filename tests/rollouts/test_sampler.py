@@ -10,7 +10,7 @@ from scipy import stats
 from allroads.models.states import Rows
 from allroads.rollouts.sampler import sample
 from allroads.types import Prompt
-from tests.conftest import EOS, tiny_policy
+from tests.conftest import tiny_policy
 
 PROMPTS = [
     Prompt(prompt_id="a", tokens=(3, 4, 5)),
@@ -41,15 +41,6 @@ def test_batch_size_and_order_change_no_sample(family: str):
     backwards = sample(policy, PROMPTS[::-1], **DRAW)[::-1]
     for other in (small, backwards):
         assert [c.tokens for c in flat(other)] == [c.tokens for c in flat(together)]
-
-
-def test_finished_means_ends_with_eos_and_holds_no_other():
-    drawn = flat(sample(tiny_policy(), PROMPTS, **{**DRAW, "per_prompt": 40}))
-    assert {c.finished for c in drawn} == {True, False}
-    for c in drawn:
-        assert (c.tokens[-1] == EOS) == c.finished
-        assert EOS not in c.tokens[:-1]
-        assert c.finished or len(c.tokens) == 9
 
 
 def test_first_token_follows_the_policy():
@@ -85,13 +76,3 @@ def test_another_address_is_another_draw(change):
     a = [c.tokens for c in flat(sample(policy, PROMPTS, **DRAW))]
     b = [c.tokens for c in flat(sample(policy, PROMPTS, **{**DRAW, **change}))]
     assert a != b
-
-
-def test_where_the_task_ends_at_a_length_a_completion_of_that_length_is_finished():
-    """The same tokens; and the picks no longer put them below all others."""
-    policy = tiny_policy()
-    cut = flat(sample(policy, PROMPTS, **{**DRAW, "per_prompt": 40}))
-    whole = flat(sample(policy, PROMPTS, **{**DRAW, "per_prompt": 40}, fixed_length=True))
-    assert [c.tokens for c in cut] == [c.tokens for c in whole]
-    assert {c.finished for c in cut} == {True, False}
-    assert all(c.finished for c in whole)

@@ -17,9 +17,11 @@ from allroads.lab.oracle.ground import GROUNDS, Problem, problem
 from allroads.lab.oracle.leaves import Leaves, leaves_of, token_logprobs
 from allroads.lab.oracle.production import gradient
 from allroads.lab.oracle.table import difference, named_gradient, roads
+from allroads.models.critic import Critic
 from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel
-from allroads.roads import loop, picks, sources
+from allroads.models.states import completion_states
+from allroads.roads import accumulate, picks, sources
 from allroads.roads.losses import LOSSES
 
 ROADS = roads()
@@ -43,18 +45,18 @@ def eos_masked(self: Policy, rows, *, temperature=1.0):
     last = mask.sum(dim=1) - 1
     ends = torch.tensor([c[-1] == self.eos_id for c in rows.completions])
     kept = torch.arange(mask.shape[1])[None] != torch.where(ends, last, -1)[:, None]
-    return (token_BT * kept).sum(dim=1)
+    return token_BT * kept, mask
 
 
 def mean_over_tokens(self: Policy, rows, *, temperature=1.0):
     """Averaged where the sum is meant (torchtune #1291)."""
     token_BT, mask = TOKEN_LOGPROBS(self, rows, temperature=temperature)
-    return token_BT.sum(dim=1) / mask.sum(dim=1)
+    return token_BT / mask.sum(dim=1, keepdim=True), mask
 
 
 def no_temperature(self: Policy, rows, *, temperature=1.0):
     """Logits not divided in scoring (TRL #3029)."""
-    return TOKEN_LOGPROBS(self, rows, temperature=1.0)[0].sum(dim=1)
+    return TOKEN_LOGPROBS(self, rows, temperature=1.0)
 
 
 def prompt_of_every_other_row(self: Policy, rows, *, temperature=1.0):
@@ -68,7 +70,7 @@ def prompt_of_every_other_row(self: Policy, rows, *, temperature=1.0):
         [p[:-1] if moved else p for p, _, moved in both],
         [(p[-1], *c) if moved else c for p, c, moved in both],
     )
-    return TOKEN_LOGPROBS(self, shifted, temperature=temperature)[0].sum(dim=1)
+    return TOKEN_LOGPROBS(self, shifted, temperature=temperature)
 
 
 TOKEN_LOGPROBS = Policy.token_logprobs
@@ -76,13 +78,14 @@ SCORES = RewardModel.scores
 
 WRONG_LOGPROBS = [eos_masked, mean_over_tokens, prompt_of_every_other_row]
 LOGPROB_ROADS = ["sft", "sft-chosen", "dpo", "local-rm", "online-dpo", "rloo"]
+TOKEN_ROADS = ["ipo", "simpo", "kto", "orpo", "spin", "rebel", "grpo"]
 
 
 @pytest.mark.parametrize("wrong", WRONG_LOGPROBS, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", LOGPROB_ROADS)
 def test_wrong_logprobs(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Callable):
     this = at(name)
-    monkeypatch.setattr(Policy, "sequence_logprobs", wrong)
+    monkeypatch.setattr(Policy, "token_logprobs", wrong)
     assert gap(this) > CLEARLY
 
 
@@ -90,7 +93,7 @@ def test_wrong_logprobs(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Calla
 def test_temperature_left_out(monkeypatch: pytest.MonkeyPatch, name: str):
     hot = replace(GROUNDS["own ends"], temperature=1.7)
     this = problem(hot, ROADS[name], ROADS[name].last)
-    monkeypatch.setattr(Policy, "sequence_logprobs", no_temperature)
+    monkeypatch.setattr(Policy, "token_logprobs", no_temperature)
     assert gap(this) > CLEARLY
 
 
@@ -101,6 +104,77 @@ def test_another_reading_of_the_head(reading: str):
     named = named_gradient(this, leaves_of(this))
     this.trainee.reading = reading
     assert (difference(gradient(this), named) > CLEARLY) == (reading != "sum")
+
+
+@pytest.mark.parametrize("name", TOKEN_ROADS)
+def test_the_end_of_sequence_left_out(monkeypatch: pytest.MonkeyPatch, name: str):
+    this = at(name)
+    monkeypatch.setattr(Policy, "token_logprobs", eos_masked)
+    assert gap(this) > CLEARLY
+
+
+@pytest.mark.parametrize("name", ["ipo", "simpo", "online-ipo"])
+def test_sums_where_means_are_asked_for(name: str):
+    """IPO in TRL: the mean offline, the sum online."""
+    this = at(name)
+    summed = this.stage.objective.model_copy(update={"over_tokens": "sum"})
+    other = replace(this, stage=this.stage.model_copy(update={"objective": summed}))
+    assert difference(gradient(other), named_gradient(this, leaves_of(this))) > CLEARLY
+
+
+def test_kto_without_its_kl(monkeypatch: pytest.MonkeyPatch):
+    this = at("kto", "equal lengths")
+    named = named_gradient(this, leaves_of(this))
+    assert difference(gradient(this), named) < 1e-9
+    monkeypatch.setattr(accumulate, "_kl_baseline", lambda *args: 0.0)
+    assert difference(gradient(this), named) > CLEARLY
+
+
+def test_a_critic_that_reads_the_token_it_should_predict(monkeypatch: pytest.MonkeyPatch):
+    """verl #1960: values shifted by one."""
+    this = at("ppo")
+    named = named_gradient(this, leaves_of(this))
+
+    def shifted(self: Critic, rows):
+        states = completion_states(self.model.base_model, rows)
+        value = self._start.scores_of(states.hidden[:, 1:]).cumsum(dim=1)
+        return value.masked_fill(~states.mask, 0.0)
+
+    monkeypatch.setattr(Critic, "values", shifted)
+    assert difference(gradient(this), named) > CLEARLY
+
+
+def test_advantages_whitened_with_their_padding(monkeypatch: pytest.MonkeyPatch):
+    right = objectives.whitened
+
+    def padded(advantage_BT, mask_BT):
+        return torch.where(mask_BT, right(advantage_BT, torch.ones_like(mask_BT)), 0)
+
+    monkeypatch.setattr(objectives, "whitened", padded)
+    assert gap(at("ppo")) > CLEARLY
+
+
+def test_the_score_on_a_pad_token(monkeypatch: pytest.MonkeyPatch):
+    """verl #50: the reward of a short answer lands behind it."""
+    right = objectives.generalised_advantages
+
+    def behind(reward_BT, value_BT, mask_BT, *, decay):
+        last = mask_BT.sum(dim=1, keepdim=True) - 1
+        moved = reward_BT.clone()
+        short = (last < reward_BT.shape[1] - 1).expand_as(moved)
+        moved[short & (torch.arange(moved.shape[1])[None] == last)] = 0.0
+        return right(moved, value_BT, mask_BT, decay=decay)
+
+    monkeypatch.setattr(objectives, "generalised_advantages", behind)
+    assert gap(at("ppo")) > CLEARLY
+
+
+@pytest.mark.parametrize("normalise", ["token", "constant"])
+def test_another_normalisation(normalise: str):
+    this = at("grpo")
+    other = this.stage.objective.model_copy(update={"normalise": normalise})
+    changed = replace(this, stage=this.stage.model_copy(update={"objective": other}))
+    assert difference(gradient(changed), named_gradient(this, leaves_of(this))) > CLEARLY
 
 
 def no_reference(policy_N, reference_N, *, beta):
@@ -115,7 +189,7 @@ def beta_squared(policy_N, reference_N, *, beta):
 @pytest.mark.parametrize("name", ["dpo", "local-rm", "online-dpo", "online-dpo-local"])
 def test_wrong_implicit_reward(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Callable):
     this = at(name)
-    monkeypatch.setattr(loop, "implicit_reward", wrong)
+    monkeypatch.setattr(accumulate, "implicit_reward", wrong)
     assert gap(this) > CLEARLY
 
 
@@ -140,14 +214,14 @@ def k3_in_the_reward(score_UK, behaviour_UK, reference_UK, *, beta):
     "wrong", [kl_forgotten, kl_turned_round, k3_in_the_reward], ids=lambda f: f.__name__
 )
 def test_wrong_kl_in_the_reward(monkeypatch: pytest.MonkeyPatch, wrong: Callable):
-    monkeypatch.setattr(sources.objectives, "penalised_rewards", wrong)
+    monkeypatch.setattr(objectives, "penalised_rewards", wrong)
     assert gap(at("rloo")) > CLEARLY
 
 
 def test_a_baseline_with_itself_in_it_gives_exactly_half(monkeypatch: pytest.MonkeyPatch):
     this = at("rloo")
     named = named_gradient(this, leaves_of(this))
-    monkeypatch.setattr(sources.objectives, "leave_one_out", less_group_mean)
+    monkeypatch.setattr(objectives, "leave_one_out", less_group_mean)
     found = gradient(this)
     assert difference(found, named) > CLEARLY
     # Groups of k = 2: (k - 1) / k.
@@ -165,7 +239,7 @@ def test_the_sum_of_a_group_where_its_mean_is_meant(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", ["sft", "sft-chosen"])
 def test_likelihood_per_completion(monkeypatch: pytest.MonkeyPatch, name: str):
     per_unit = replace(LOSSES["likelihood"], per="unit")
-    monkeypatch.setitem(loop.LOSSES, "likelihood", per_unit)
+    monkeypatch.setitem(LOSSES, "likelihood", per_unit)
     assert gap(at(name)) > CLEARLY
 
 

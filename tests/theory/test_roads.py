@@ -90,8 +90,46 @@ EXTRA = {
     "groups of three, the KL for free": (
         "rloo",
         "own ends",
-        {"objective": {"beta": None}, "source": {"per_prompt": 3}},
+        {"objective": {"kl": "none"}, "source": {"per_prompt": 3}},
     ),
+    "groups less their own mean": ("rloo", "own ends", {"objective": {"advantage": "centred"}}),
+    "whole completions, standardised": (
+        "rloo",
+        "own ends",
+        {"objective": {"advantage": "standardised"}, "source": {"per_prompt": 3}},
+    ),
+    "clipped ratios to another policy, by token": (
+        "grpo",
+        "own ends",
+        {"source": {"who": "sft", "refresh": "once"}, "objective": {"normalise": "token"}},
+    ),
+    "clipped ratios to another policy, led by a critic": (
+        "ppo",
+        "own ends",
+        {
+            "source": {"who": "sft", "refresh": "once"},
+            "objective": {"critic": {"start": "reward-model", "decay": 0.5, "whiten": False}},
+        },
+    ),
+    "regression on the samples of another policy": (
+        "rebel",
+        "own ends",
+        {"source": {"who": "sft", "refresh": "once"}, "objective": {"eta": 3.0}},
+    ),
+    "SimPO online": (
+        "online-dpo",
+        "cut short",
+        {
+            "objective": {
+                "reference": None,
+                "over_tokens": "mean",
+                "beta_factor": 3.0,
+                "margin": 0.5,
+            }
+        },
+    ),
+    "undesirable completions weigh more": ("kto", "own ends", {"objective": {"weight": 1.5}}),
+    "relabelled by the truth, which ties": ("dpo-relabelled", "own ends", {"labeller": "verifier"}),
 }
 """Stages that no named road has: the road to start from, the ground, and what is changed."""
 
@@ -221,6 +259,12 @@ def test_rloo_climbs_reward_less_kl():
     moved(step)
     along = -torch.dot(gradient(this), torch.cat([way.flatten() for way in ways])).item()
     assert along == pytest.approx(slope, rel=1e-6)
+
+
+def test_rebel_begins_with_four_times_the_policy_gradient():
+    """Downhill of E[(lr_x - lr_y - r_x + r_y)^2] where pi is the old pi, the log-ratios being 0:
+    2 E[(r_x - r_y) grad(lr_x - lr_y)] = 4 Cov(r, grad lr)."""
+    assert difference(gradient(last("rebel")), 4 * gradient(last("rloo"))) < TOLERANCE
 
 
 def test_picks_lose_only_what_drops_out():

@@ -22,24 +22,25 @@ def importance_weighted_policy_gradient(
 
 
 def clip_stops(
-    ratio_N: Float[Tensor, " n"], advantage_N: Float[Tensor, " n"], *, clip: float
-) -> Bool[Tensor, " n"]:
+    ratio_N: Float[Tensor, "*n"], advantage_N: Float[Tensor, "*n"], *, clip: float
+) -> Bool[Tensor, "*n"]:
     """Where `clipped_policy_gradient` has no gradient: already moved as far as the clip allows."""
     return ((advantage_N > 0) & (ratio_N > 1 + clip)) | ((advantage_N < 0) & (ratio_N < 1 - clip))
 
 
 def clipped_policy_gradient(
-    logprob_N: Float[Tensor, " n"],
-    behaviour_N: Float[Tensor, " n"],
-    advantage_N: Float[Tensor, " n"],
+    logprob_N: Float[Tensor, "*n"],
+    behaviour_N: Float[Tensor, "*n"],
+    advantage_N: Float[Tensor, "*n"],
     *,
     clip: float,
-) -> Float[Tensor, " n"]:
+) -> Float[Tensor, "*n"]:
     """-min(ratio * advantage, clip(ratio, 1 - clip, 1 + clip) * advantage), element by element.
 
-    Ratio is policy / behaviour. On the behaviour policy itself the gradient is that of REINFORCE.
-    Where a step has already moved the ratio out of the interval in the direction that the
-    advantage asks for, the gradient is 0; the way back is never clipped.
+    All arguments have one shape, whatever it is. Ratio is policy / behaviour. On the behaviour
+    policy itself the gradient is that of REINFORCE. Where a step has already moved the ratio out
+    of the interval in the direction that the advantage asks for, the gradient is 0; the way back
+    is never clipped.
 
     Args:
         logprob_N: log-probability under the policy, of tokens or of whole completions, in nats.

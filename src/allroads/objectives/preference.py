@@ -116,7 +116,7 @@ def kahneman_tversky_loss(
         desirable_weight: w_D, of a gain that is missing.
         undesirable_weight: w_U, of a loss that is missing.
 
-    Source: KTO, Ethayarajh et al. 2024, arXiv:2402.01306, eq. 8.
+    Source: KTO, Ethayarajh et al. 2024, arXiv:2402.01306, the loss of section 4.
     """
     z = baseline.detach()
     gain_U = desirable_weight * torch.sigmoid(z - desirable_U)

@@ -8,16 +8,17 @@ from torch import Tensor
 
 
 def clipped_value_loss(
-    value_N: Float[Tensor, " n"],
-    before_N: Float[Tensor, " n"],
-    returns_N: Float[Tensor, " n"],
+    value_N: Float[Tensor, "*n"],
+    before_N: Float[Tensor, "*n"],
+    returns_N: Float[Tensor, "*n"],
     *,
     clip: float,
-) -> Float[Tensor, " n"]:
+) -> Float[Tensor, "*n"]:
     """Half the squared error of the critic, or of its step cut at `clip`, whichever is larger.
 
-    Half of max((V - R)^2, (V' - R)^2) with V' = V clamped to within `clip` of its value before
-    the update. A step that overshoots `clip` towards the return gets no gradient.
+    All arguments have one shape, whatever it is. Half of max((V - R)^2, (V' - R)^2) with V' = V
+    clamped to within `clip` of its value before the update. A step that overshoots `clip` towards
+    the return gets no gradient.
 
     Args:
         value_N: the critic's values, in reward units.

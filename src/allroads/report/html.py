@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +20,14 @@ _CONTROL = {c: "\N{REPLACEMENT CHARACTER}" for c in range(32) if chr(c) not in "
 
 def fill(template: str, view: Mapping[str, Any]) -> str:
     """A template of this room with its values. The same values give the same bytes."""
+    page = _environment().get_template(template).render(view)
+    page = page.translate(_CONTROL)
+    return page.encode("utf-8", "replace").decode("utf-8")
+
+
+@functools.cache
+def _environment() -> Environment:
+    """This room's templates, each compiled once."""
     environment = Environment(
         loader=PackageLoader("allroads.report", "."),
         autoescape=True,
@@ -29,9 +38,7 @@ def fill(template: str, view: Mapping[str, Any]) -> str:
     environment.filters["clipped"] = clipped
     environment.filters["tight"] = tight
     environment.filters["number"] = numbers.number
-    page = environment.get_template(template).render(view)
-    page = page.translate(_CONTROL)
-    return page.encode("utf-8", "replace").decode("utf-8")
+    return environment
 
 
 def save(page: str, path: str | os.PathLike[str]) -> Path:

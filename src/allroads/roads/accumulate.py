@@ -17,7 +17,8 @@ from allroads.models.reward_model import RewardModel
 from allroads.models.states import Rows
 from allroads.objectives import implicit_reward
 from allroads.records import Cost
-from allroads.roads.losses import LOSSES, Scored, ScoredTokens
+from allroads.roads.losses import LOSSES
+from allroads.roads.scored import Scored, ScoredTokens
 from allroads.roads.stage import Stage
 from allroads.roads.supplies import Supplies
 from allroads.roads.units import PerToken, Unit

@@ -137,6 +137,18 @@ def _against_demonstrations(
     ]
     groups = _drawn(stage, supplies, writer, prompts, index, cost)
     cost.demonstrations = len(_demonstrations(supplies.dataset))
+    return demonstrated(stage, supplies, writer, rows, groups, cost)
+
+
+def demonstrated(
+    stage: Stage,
+    supplies: Supplies,
+    writer: Policy,
+    rows: Sequence[Demonstration],
+    groups: list[list[Completion]],
+    cost: Cost,
+) -> Round:
+    """The training material that demonstrations and `writer`'s answers to their prompts make."""
     units = [
         Unit(slot=slot, prompt=row.prompt, completions=(row.completion, group[0].tokens))
         for slot, (row, group) in enumerate(zip(rows, groups, strict=True))
@@ -257,11 +269,12 @@ def _score(
 ) -> list[float]:
     labeller = supplies.labeller
     assert labeller is not None
-    scores = labeller(Rows(prompts, completions))
+    rows = Rows(prompts, completions)
+    scores = labeller(rows)
     if labeller.origin == "outside":
-        cost.outside_queries += len(scores)
+        cost.outside_queries += labeller.queries(rows)
     else:
-        cost.scorer_queries += len(scores)
+        cost.scorer_queries += labeller.queries(rows)
     tokens = sum(map(len, prompts)) + sum(map(len, completions))
     if labeller.forward_parameters:
         cost.tokens_scored += tokens

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from allroads.types import Tokens
@@ -60,7 +60,11 @@ class Round:
 
     def plain(self) -> dict[str, Any]:
         """As JSON can hold it."""
-        return asdict(self)
+        units = [
+            {**vars(unit), "tokens": None if unit.tokens is None else vars(unit.tokens)}
+            for unit in self.units
+        ]
+        return {"units": units, "slots": self.slots, "facts": self.facts}
 
     @staticmethod
     def of(plain: Mapping[str, Any]) -> Round:

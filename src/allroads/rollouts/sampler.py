@@ -137,12 +137,11 @@ def _batch(
     alive = torch.arange(rows, device=device)
     for step in range(max_new_tokens):
         token, logprob = _choose(logits, uniforms[alive, step], temperature)
-        running = ~finished[alive]
-        now = alive[running]
-        tokens_out[now, step] = token[running]
-        logprobs_out[now, step] = logprob[running]
-        lengths[now] += 1
-        finished[now] = token[running] == policy.eos_id
+        # What rows write after their end is never read: `lengths` ends before it.
+        tokens_out[alive, step] = token
+        logprobs_out[alive, step] = logprob
+        lengths[alive] += ~finished[alive]
+        finished[alive] |= token == policy.eos_id
         left = ~finished[alive]
         count = int(left.sum())
         if count == 0 or step + 1 == max_new_tokens:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -18,9 +19,11 @@ from allroads.data.split import SPLITS
 from allroads.exact import Tree
 from allroads.judges import CallableLabeller, GlobalLabeller, Labeller, LocalLabeller
 from allroads.models.builtin import small_transformer
+from allroads.models.critic import ActorCritic, Critic
 from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel, reward_model_on
-from allroads.roads.stage import SELF, VERIFIER, Road, Stage
+from allroads.roads.accumulate import Trainee
+from allroads.roads.stage import DATA, SELF, VERIFIER, WRITER, Road, Stage
 from allroads.roads.supplies import Supplies
 from allroads.seeding import child
 from allroads.types import Demonstration, Pair, Prompt, Split, Tokens
@@ -74,7 +77,7 @@ class Problem:
     ground: Ground
     road: Road
     stage: Stage
-    trainee: Policy | RewardModel
+    trainee: Trainee
     supplies: Supplies
 
 
@@ -86,14 +89,14 @@ def problem(ground: Ground, road: Road, stage: Stage) -> Problem:
         ground=ground,
         road=road,
         stage=stage,
-        trainee=_model(ground, stage, "trainee"),
+        trainee=_trainee(ground, road, stage),
         supplies=Supplies(
             dataset=_dataset(ground),
             seed=0,
             address="oracle",
-            reference=policy(ground, "reference") if stage.objective.reference else None,
+            reference=policy(ground, "reference") if _apart(stage) else None,
             writer=policy(ground, "writer") if _written_by_another(stage) else None,
-            labeller=_labeller(ground, road, stage) if stage.source.sampled else None,
+            labeller=None if stage.labeller in ("none", DATA) else _labeller(ground, road, stage),
             temperature=ground.temperature,
             max_new_tokens=ground.tree.horizon,
             token_budget=_UNLIMITED,
@@ -132,6 +135,20 @@ def truth(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[floa
         float(len(set(completion)) + (completion[0] == prompt[-1]))
         for prompt, completion in zip(prompts, completions, strict=True)
     ]
+
+
+def _apart(stage: Stage) -> bool:
+    """Whether the reference is a model of its own."""
+    return stage.objective.reference not in (None, WRITER)
+
+
+def _trainee(ground: Ground, road: Road, stage: Stage) -> Trainee:
+    model = _model(ground, stage, "trainee")
+    if not stage.critic:
+        return model
+    assert isinstance(model, Policy)
+    named = next(one for one in road.stages if one.name == stage.critic)
+    return ActorCritic(model, Critic(cast(RewardModel, _model(ground, named, "critic"))))
 
 
 def _written_by_another(stage: Stage) -> bool:

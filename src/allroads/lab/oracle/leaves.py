@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from allroads.judges import GlobalLabeller, LocalLabeller
 from allroads.lab.oracle.ground import PROMPTS, Ground, Problem, truth
+from allroads.models.critic import ActorCritic
 from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel
-from allroads.roads.stage import DEMONSTRATIONS
+from allroads.roads.accumulate import Trainee
+from allroads.roads.stage import DEMONSTRATIONS, WRITER
 from allroads.types import Tokens
 
 
@@ -46,32 +48,66 @@ class Leaves:
     """(P, L) share of the demonstrations."""
     pairs: Tensor
     """(P, L, L) share of the pairs: the better completion, then the worse one."""
+    mismatched: Tensor
+    """(P, L) share of the data's completions that follow, in the data, a pair of another prompt."""
+    tokens: Tensor | None = None
+    """(P, L, H) what `logprob` sums; 0 behind the last token."""
+    writer_tokens: Tensor | None = None
+    """The same of the writer, without gradient."""
+    reference_tokens: Tensor | None = None
+    """The same of the reference."""
+    value: Tensor | None = None
+    """(P, L, H) the critic's value before each token, with its gradient, reward units."""
+
+    @property
+    def real(self) -> Tensor:
+        """(L, H) which tokens a completion has."""
+        assert self.tokens is not None
+        return torch.arange(self.tokens.shape[2])[None] < self.lengths[:, None]
 
 
 def leaves_of(problem: Problem) -> Leaves:
     """Read every table of a problem."""
     ground, supplies, trainee = problem.ground, problem.supplies, problem.trainee
-    is_policy = isinstance(trainee, Policy)
-    logprob = logprobs(ground, trainee) if isinstance(trainee, Policy) else None
-    writer = logprob if problem.stage.source.sampled else None
+    policy = policy_of(trainee)
+    tokens = None if policy is None else token_logprobs(ground, policy)
+    logprob = None if tokens is None else tokens.sum(dim=2)
+    writer, writer_tokens = (logprob, tokens) if problem.stage.source.sampled else (None, None)
+    reference_tokens = None
     with torch.no_grad():
         if supplies.writer is not None:
-            writer = logprobs(ground, supplies.writer)
-        reference = None if supplies.reference is None else logprobs(ground, supplies.reference)
+            writer_tokens = token_logprobs(ground, supplies.writer)
+            writer = writer_tokens.sum(dim=2)
+        if supplies.reference is not None:
+            reference_tokens = token_logprobs(ground, supplies.reference)
         label = _labels(problem)
-    demonstrations, pairs = _data(problem)
+    if problem.stage.objective.reference == WRITER and tokens is not None:
+        reference_tokens = tokens.detach()
+    demonstrations, pairs, mismatched = _data(problem)
     return Leaves(
         rho=torch.tensor(ground.tree.rho, dtype=torch.float64)[:, None],
         lengths=torch.tensor(ground.tree.lengths_L),
         finished=torch.tensor(ground.finished),
         logprob=logprob,
-        reward=None if is_policy else rewards(ground, cast(RewardModel, trainee)),
+        reward=rewards(ground, trainee) if isinstance(trainee, RewardModel) else None,
         writer=writer,
-        reference=reference,
+        reference=None if reference_tokens is None else reference_tokens.sum(dim=2),
         label=label,
         demonstrations=demonstrations,
         pairs=pairs,
+        mismatched=mismatched,
+        tokens=tokens,
+        writer_tokens=None if writer_tokens is None else writer_tokens.detach(),
+        reference_tokens=reference_tokens,
+        value=values(ground, trainee) if isinstance(trainee, ActorCritic) else None,
     )
+
+
+def policy_of(trainee: Trainee) -> Policy | None:
+    """The policy in training, if there is one."""
+    if isinstance(trainee, RewardModel):
+        return None
+    return trainee.policy if isinstance(trainee, ActorCritic) else trainee
 
 
 def logprobs(ground: Ground, policy: Policy) -> Tensor:
@@ -115,6 +151,22 @@ def rewards(ground: Ground, model: RewardModel) -> Tensor:
     return _table(ground, one)
 
 
+def values(ground: Ground, trainee: ActorCritic) -> Tensor:
+    """(P, L, H) what a sum over prefix states says before each token; 0 behind the last one."""
+    model = trainee.critic.model
+    head = cast(nn.Module, model.get_submodule("score"))
+
+    def one(prompt: Tokens, completion: Tokens) -> Tensor:
+        out = []
+        for t in range(len(completion)):
+            ids = torch.tensor([[*prompt, *completion[:t]]])
+            states = cast(nn.Module, model.base_model)(input_ids=ids).last_hidden_state[0]
+            out.append(head(states[len(prompt) - 1 :]).sum())
+        return F.pad(torch.stack(out), (0, ground.tree.horizon - len(completion)))
+
+    return _table(ground, one)
+
+
 def flat_gradient(value: Tensor, model: nn.Module) -> Tensor:
     """The derivative of a number by all weights of a model, side by side; 0 for unused ones."""
     weights = list(model.parameters())
@@ -147,7 +199,7 @@ def _labels(problem: Problem) -> Tensor | None:
     return _table(ground, lambda p, c: torch.tensor(truth([p], [c])[0], dtype=torch.float64))
 
 
-def _data(problem: Problem) -> tuple[Tensor, Tensor]:
+def _data(problem: Problem) -> tuple[Tensor, Tensor, Tensor]:
     tree, dataset = problem.ground.tree, problem.supplies.dataset
     place = {prompt.tokens: i for i, prompt in enumerate(PROMPTS)}
     shown = torch.zeros(len(PROMPTS), tree.leaves, dtype=torch.float64)
@@ -156,6 +208,13 @@ def _data(problem: Problem) -> tuple[Tensor, Tensor]:
         shown[place[row.prompt], tree.leaf(row.completion)] += 1
     for pair in dataset.pairs["train"]:
         preferred[place[pair.prompt], tree.leaf(pair.chosen), tree.leaf(pair.rejected)] += 1
-    if problem.stage.source.who != DEMONSTRATIONS:
+    if problem.stage.source.who != DEMONSTRATIONS and problem.stage.pick != "demonstrated":
         shown = preferred.sum(dim=2)
-    return shown / shown.sum(), preferred / preferred.sum()
+    mismatched = torch.zeros_like(shown)
+    rows = dataset.pairs["train"]
+    for i, pair in enumerate(rows):
+        later = [*rows[i + 1 :], *rows[:i]]
+        other = next(row for row in later if row.prompt != pair.prompt)
+        for completion in (other.chosen, other.rejected):
+            mismatched[place[pair.prompt], tree.leaf(completion)] += 1
+    return shown / shown.sum(), preferred / preferred.sum(), mismatched / mismatched.sum()

@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from allroads.lab.oracle.ground import PROMPTS, Problem
-from allroads.lab.oracle.leaves import token_logprobs
+from allroads.lab.oracle.leaves import policy_of, token_logprobs
+from allroads.models.critic import ActorCritic
 from allroads.models.policy import Policy
 from allroads.records import Cost
 from allroads.roads.accumulate import accumulate
-from allroads.roads.sources import gather, labelled
-from allroads.roads.units import Unit
+from allroads.roads.sources import demonstrated, gather, labelled
+from allroads.roads.units import Round, Unit
 from allroads.types import Completion, Prompt
 
 Group = list[Completion]
@@ -38,8 +39,7 @@ def gradient(problem: Problem) -> Tensor:
         return torch.stack([c * of_batch(problem, [unit]) for unit, c in chances.items()]).sum(
             dim=0
         )
-    policy = problem.trainee if isinstance(problem.trainee, Policy) else None
-    material = gather(problem.stage, problem.supplies, policy, 0, Cost())
+    material = gather(problem.stage, problem.supplies, policy_of(problem.trainee), 0, Cost())
     return of_batch(problem, list(material.units))
 
 
@@ -59,7 +59,7 @@ def of_batch(problem: Problem, units: list[Unit]) -> Tensor:
 
 def of_round(problem: Problem, groups: list[Group]) -> Tensor:
     """Flat gradient of one batch that holds all units that these completions make."""
-    made = labelled(problem.stage, problem.supplies, writer_of(problem), groups, Cost())
+    made = _made(problem, groups)
     return of_batch(problem, list(made.units))
 
 
@@ -70,18 +70,41 @@ def mean_over_rounds(problem: Problem, rounds: Iterator[tuple[float, list[Group]
 
 def _chances_of_units(problem: Problem) -> dict[Unit, float]:
     """With which probability a round of one prompt makes which unit."""
+    if problem.stage.pick == "demonstrated":
+        return _chances_beside_demonstrations(problem)
     chances, groups = zip(*_single_prompts(problem), strict=True)
-    # Where no completion was cut nothing connects the groups of a round, and all can be labelled
-    # together; the floor of cut ones is taken over the round.
-    rounds = [list(groups)] if problem.ground.whole else [[group] for group in groups]
+    # All groups can be labelled together where nothing connects those of a round: no floor of cut
+    # completions, no baseline or scale of the whole round.
+    apart = not problem.ground.whole or problem.stage.objective.advantage in ("others", "lambda")
+    rounds = [[group] for group in groups] if apart else [list(groups)]
     out: dict[Unit, float] = {}
     done = 0
     for together in rounds:
-        made = labelled(problem.stage, problem.supplies, writer_of(problem), together, Cost())
+        made = _made(problem, together)
         for unit in made.units:
             alike = replace(unit, slot=0)
             out[alike] = out.get(alike, 0.0) + chances[done + unit.slot]
         done += len(together)
+    return out
+
+
+def _made(problem: Problem, groups: list[Group]) -> Round:
+    critic = problem.trainee.critic if isinstance(problem.trainee, ActorCritic) else None
+    return labelled(problem.stage, problem.supplies, writer_of(problem), groups, Cost(), critic)
+
+
+def _chances_beside_demonstrations(problem: Problem) -> dict[Unit, float]:
+    """The same where each row of the data meets one sample."""
+    rows = problem.supplies.dataset.demonstrations
+    out: dict[Unit, float] = {}
+    for row in rows:
+        prompt = next(prompt for prompt in PROMPTS if prompt.tokens == row.prompt)
+        for chance, group in groups_of(problem, prompt):
+            made = demonstrated(
+                problem.stage, problem.supplies, writer_of(problem), [row], [group], Cost()
+            )
+            for unit in made.units:
+                out[unit] = out.get(unit, 0.0) + chance / len(rows)
     return out
 
 
@@ -121,8 +144,8 @@ def joint_rounds(problem: Problem) -> Iterator[tuple[float, list[Group]]]:
 
 def writer_of(problem: Problem) -> Policy:
     """Who writes the completions."""
-    writer = problem.supplies.writer or problem.trainee
-    assert isinstance(writer, Policy)
+    writer = problem.supplies.writer or policy_of(problem.trainee)
+    assert writer is not None
     return writer
 
 

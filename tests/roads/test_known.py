@@ -12,7 +12,7 @@ from allroads.roads.choices import Critic
 from tests.roads.problem import PROMPTS, STAGES, changed, dataset, made_of, tiny_policy
 from tests.roads.test_sources import round_of
 
-# What the KL of KTO is measured on ------------------------------------------------------------------
+# What the KL of KTO is measured on ----------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def test_one_prompt_alone_has_nothing_to_measure_the_kl_on():
         round_of(STAGES["kto"], dataset=made_of([rows[0], rows[6]], (), PROMPTS))
 
 
-# Units by token -------------------------------------------------------------------------------------
+# Units by token -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["grpo", "dr-grpo", "ppo"])

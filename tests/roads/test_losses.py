@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from allroads.roads.choices import Critic, Objective
-from allroads.roads.losses import LOSSES, Metrics, Scored, ScoredTokens, declared
+from allroads.roads.losses import LOSSES, Metrics, declared
+from allroads.roads.scored import Scored, ScoredTokens
 
 
 def rows(*values: tuple[float, ...]) -> torch.Tensor:

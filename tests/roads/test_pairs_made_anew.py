@@ -25,7 +25,7 @@ from tests.roads.problem import (
 )
 from tests.roads.test_sources import round_of, scripted
 
-# Demonstrations against own samples ---------------------------------------------------------------
+# Demonstrations against own samples -------------------------------------------------------------
 
 
 def test_each_demonstration_stands_above_a_sample_of_the_policy():
@@ -87,7 +87,7 @@ def test_a_sample_that_is_the_demonstration_says_nothing(monkeypatch: pytest.Mon
     assert (holed.slots, holed.facts["dropped"]) == (5, 1)
 
 
-# Pairs that are labelled anew -----------------------------------------------------------------------
+# Pairs that are labelled anew ---------------------------------------------------------------------
 
 
 def test_relabelled_pairs_follow_the_labeller_not_the_data():

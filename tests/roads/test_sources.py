@@ -385,3 +385,11 @@ def test_a_round_comes_back_from_a_checkpoint_as_it_was(name: str):
     text = json.dumps(round_.plain())
     assert Round.of(json.loads(text)) == round_
     assert asdict(round_)["slots"] == round_.slots
+
+
+@pytest.mark.parametrize("refresh", ["update", "round", "once"])
+def test_no_prompt_to_answer_is_an_error_that_names_the_stage(refresh: str):
+    source = Source(who="self", per_prompt=2, refresh=refresh)  # type: ignore[arg-type]
+    stage = changed("online-dpo", source=source, schedule=Schedule(rounds=1))
+    with pytest.raises(TrainingError, match="stage 'online-dpo' has no prompts to train on"):
+        round_of(stage, dataset=made_of(dataset().pairs["train"], (), ()))

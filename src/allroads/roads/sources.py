@@ -76,6 +76,8 @@ def gather(
     if stage.pick == "demonstrated":
         return _against_demonstrations(stage, supplies, writer, index, cost)
     prompts = _walk(stage, supplies, supplies.dataset.prompts["train"], index)
+    if not prompts:
+        raise _nothing(stage, "prompts")
     groups = _drawn(stage, supplies, writer, prompts, index, cost)
     return labelled(stage, supplies, writer, groups, cost, critic)
 
@@ -226,7 +228,7 @@ def _demonstrations(dataset: Dataset) -> Sequence[Demonstration]:
 
 def _walk(stage: Stage, supplies: Supplies, every: Sequence[T], index: int) -> list[T]:
     """A walk through seeded permutations of the rows, `planned_slots` of them a round."""
-    count = planned_slots(stage, supplies.dataset)
+    count = planned_slots(stage, supplies.dataset) if every else 0
     out: list[T] = []
     for position in range(index * count, (index + 1) * count):
         lap, place = divmod(position, len(every))

@@ -106,3 +106,16 @@ def test_reinforce_has_the_rest_of_the_round_for_a_baseline():
     expected = [r - (sum(rewards) - r) / 11 for r in rewards]
     assert len(rewards) == 12
     assert advantages == pytest.approx(expected, abs=1e-9)
+
+
+@torch.no_grad()
+def test_behaviour_is_at_the_runs_temperature_whatever_the_samples_were_drawn_at():
+    """Otherwise the KL of a cooled sampler would be charged to the policy."""
+    source = STAGES["rloo"].source.model_copy(update={"temperature": 0.5})
+    round_, _ = round_of(changed("rloo", source=source))
+    assert "mismatch" not in round_.facts, "two temperatures differ by more than rounding"
+    for unit in round_.units:
+        rows = Rows([unit.prompt] * 3, unit.completions)
+        expected = tiny_policy().sequence_logprobs(rows).tolist()
+        assert unit.behaviour == pytest.approx(expected, abs=1e-4)
+        assert unit.reference == pytest.approx(expected, abs=1e-4)

@@ -62,8 +62,9 @@ def about_samples(
 ) -> tuple[list[Unit], dict[str, float]]:
     """Units of sampled and picked completions by slot, with what their loss needs, and facts.
 
-    Where a round serves one update, that policy wrote it and the sampler's log-probabilities do;
-    otherwise they are taken again as the trainer takes them, so that the first ratio is 1.
+    Where a round serves one update, that policy wrote it and the sampler's log-probabilities do, if
+    they are at the run's temperature; otherwise they are taken again as the trainer takes them, so
+    that the first ratio is 1.
     """
     if not picked:
         return [], {}
@@ -77,8 +78,10 @@ def about_samples(
     facts: dict[str, float] = {}
     behaviour = drawn
     loss = LOSSES[stage.objective.loss]
-    if loss.takes == "group" and not stage.on_policy:
+    same = stage.source.temperature == supplies.temperature
+    if loss.takes == "group" and not (stage.on_policy and same):
         behaviour = _logprobs(writer, rows, supplies, cost)
+    if behaviour is not drawn and same:
         gaps = [
             abs(a - b)
             for x, y in zip(drawn, behaviour, strict=True)

@@ -56,8 +56,9 @@ def test_a_changed_number_and_a_lost_block_are_noticed():
 @pytest.mark.parametrize("name", [n for n in HELD["roads"] if HELD["roads"][n]["logged"]])
 def test_the_metrics_of_a_page_are_those_that_the_run_logged(name: str):
     table = PAGES.metrics(ROADS[name], HELD)
-    assert sorted(re.findall(r"^\| `(\w+)`", table, flags=re.MULTILINE)) == (
-        HELD["roads"][name]["logged"]
+    assert (
+        sorted(re.findall(r"^\| `(\w+)`", table, flags=re.MULTILINE))
+        == (HELD["roads"][name]["logged"])
     )
 
 

@@ -180,6 +180,14 @@ def test_what_the_parser_refuses(run: Run, arguments: list[str], names: str):
         (["--policy", "=dir"], "--policy '=dir': expected NAME=DIR"),
         (["--policy", "dpo=dir"], "--policy dpo: a road has that name; choose another"),
         (["--policy", "sft=dir"], "--policy sft: a road has that name; choose another"),
+        (["--verifier", "f.py"], "--verifier f.py: a world brings its own; leave it out"),
+        (["--judge-url", "http://h"], "go together: found --judge-url without --judge-model"),
+        (["--judge-model", "m"], "go together: found --judge-model without --judge-url"),
+        (["--judge-url", "http://u:p@h", "--judge-model", "m"], "--judge-url holds credentials"),
+        (["--judge-key-env", "sk-1"], "--judge-key-env takes the NAME of an environment variable"),
+        (["--judge-max-tokens", "0"], "judge_max_tokens: "),
+        (["--roads", "rloo@judge"], "road 'rloo@judge' is labelled by a judge, and none is given"),
+        (["--roads", "rloo@me"], "road 'rloo@me': labeller 'me' is unknown: "),
         (["--model", "dir"], "--world brings its own model and demonstrations; leave them out"),
         (["--demonstrations", "f"], "--world brings its own model and demonstrations; leave"),
         (["--data", "f.jsonl"], "give either --data FILE --model DIR (your own) or --world routes"),
@@ -437,7 +445,8 @@ def test_roads(run: Run):
     answer = run("roads")
     assert (answer.code, answer.err) == (0, "")
     heads = [line.split(":")[0] for line in answer.out.splitlines() if not line.startswith(" ")]
-    assert heads == list(atlas())
+    assert heads[: len(atlas())] == list(atlas())
+    assert "example rloo@verifier or online-dpo@judge. Labellers: reward-model, local" in answer.out
     assert "self x2 (update) / reward-model / two / bradley-terry on implicit" in answer.out
     shorter = run("roads", "--start", "sft-chosen").out
     assert "sft:" not in [line.split()[0] for line in shorter.splitlines()]
@@ -456,6 +465,9 @@ def test_roads_differ_in_the_fields_that_they_differ_in(run: Run):
     assert run("roads", "--diff", "dpo").error == (
         "--diff takes two names, comma-separated, got 'dpo'"
     )
+    assert run("roads", "--diff", "online-dpo-verifier,online-dpo@verifier").out.splitlines()[
+        -1
+    ] == ("no difference")
     assert run("roads", "--diff", "dpo,rlo").error == "road 'rlo' is unknown: did you mean 'rloo'?"
 
 

@@ -139,6 +139,7 @@ def train(
             folder, chosen, prepared.settings, str(resolve_device(chosen.device)), command
         )
         _compare.write_inputs(prepared, folder)
+        _compare.try_labellers(chosen, jobs, folder)
         tracking.begin(folder)
         cards = Cards(folder, chosen, prepared.settings, prepared.plan, manifest)
         run_jobs(jobs, folder, chosen, prepared.settings, cards.after(listener))

@@ -41,7 +41,11 @@ def plan_lines(
     prepared: Prepared, costs: dict[str, tuple[Tokens, float]], done: set[str]
 ) -> list[str]:
     """The plan as a table: what is trained, sampled and judged, and how long it may take."""
+    from allroads.lab import outside
+    from allroads.lab.jobs import chosen_roads
+
     config, settings, jobs = prepared.config, prepared.settings, prepared.plan.jobs
+    roads = chosen_roads(config, settings.recipe)
     groups: dict[str, list[str]] = {}
     for name, job in jobs.items():
         label = name.rsplit("-", 2)[0]
@@ -54,7 +58,7 @@ def plan_lines(
         f"Roads  {', '.join(config.roads)}",
         f"Cells  {len(config.seeds)} seeds, beta {_list(config.betas)}, N {_list(config.ns)}; "
         f"{len(jobs)} jobs in {config.processes} processes of {config.threads} thread(s)",
-        *(f"Note   {note}" for note in settings.model_notes),
+        *(f"Note   {note}" for note in (*settings.model_notes, *outside.notes(config, roads))),
         "",
         f"{'stage':<38}{'jobs':>5}{'tokens trained':>16}{'sampled':>10}{'scored':>10}{'time':>10}",
     ]
@@ -69,7 +73,9 @@ def plan_lines(
             f"{duration(sum(left)) if left else 'done':>10}"
         )
     total = sum(seconds for name, (_, seconds) in costs.items() if name not in done)
-    lines += ["", f"Estimated time: {duration(total / config.processes)}"]
+    asked = sum(tokens.asked for name, (tokens, _) in costs.items() if name not in done)
+    apart = f", and up to {count(asked)} requests to the judge" if asked else ""
+    lines += ["", f"Estimated time: {duration(total / config.processes)}{apart}"]
     return lines
 
 

@@ -49,6 +49,10 @@ class JudgeError(AllroadsError):
     """The judge's server cannot be asked at all; what it has answered so far is kept."""
 
 
+class VerifierError(InputError):
+    """The user's verifier raised an error, or returned what is no score; finished work is kept."""
+
+
 class TrainingError(AllroadsError):
     """Training cannot go on: the loss is not a number, or no example is left."""
 

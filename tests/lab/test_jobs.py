@@ -184,7 +184,8 @@ FILES = {"data": "pairs.jsonl", "model": "folder"}
 
 def test_roads_that_the_data_cannot_feed():
     assert refused(**FILES, roads=["online-dpo-verifier"]) == (
-        "road 'online-dpo-verifier' needs a verifier; only built-in worlds have one"
+        "road 'online-dpo-verifier' is labelled by a verifier, and none is given: add --verifier "
+        "FILE.py, whose function verify(prompts, completions) returns one number each"
     )
     assert "road 'sft' is unknown (it needs --demonstrations)" in refused(**FILES, roads=["sft"])
     assert refused(**FILES, start="sft", roads=["dpo"]) == (

@@ -261,6 +261,12 @@ def test_rloo_climbs_reward_less_kl():
     assert along == pytest.approx(slope, rel=1e-6)
 
 
+def test_rebel_begins_with_four_times_the_policy_gradient():
+    """Downhill of E[(lr_x - lr_y - r_x + r_y)^2] where pi is the old pi, the log-ratios being 0:
+    2 E[(r_x - r_y) grad(lr_x - lr_y)] = 4 Cov(r, grad lr)."""
+    assert difference(gradient(last("rebel")), 4 * gradient(last("rloo"))) < TOLERANCE
+
+
 def test_picks_lose_only_what_drops_out():
     """Probabilities of pairs and the probability of a dropped round sum to one, by hand.
 

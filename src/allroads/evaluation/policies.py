@@ -114,7 +114,7 @@ def measure_policy(
         "metric": per_prompt(bench.metric(flat)),
         "metric_train": float(np.mean(bench.metric(train))) if train else None,
         "kl": per_prompt(bench.log_ratio(flat)),
-        "proxy": None if proxy is None else _mean(proxy(rows_of(flat))),
+        "proxy": None if proxy is None else _known(_mean(proxy(rows_of(flat)))),
         "selection": _mean(bench.selection_scorer(rows_of(selection))),
         "length": per_prompt([len(one.tokens) for one in flat]),
         "no_eos": per_prompt([float(not one.finished) for one in flat]),
@@ -207,3 +207,8 @@ class _Pools:
 def _mean(scores: Sequence[float]) -> float:
     good = [s for s in scores if not math.isnan(s)]
     return sum(good) / len(good) if good else math.nan
+
+
+def _known(value: float) -> float | None:
+    """Where every score failed there is no mean, and no number that is none."""
+    return None if math.isnan(value) else value

@@ -66,18 +66,31 @@ class Trouble:
     """Seconds that the server asks to wait."""
 
 
-def key_from(variable: str) -> str:
+def check_key_name(variable: str, flags: str = "--") -> None:
+    """Refuse what cannot be the name of an environment variable.
+
+    Args:
+        variable: the name. It is not quoted: it may be the key itself by mistake.
+        flags: what the command's flags begin with, as in `Chat`.
+
+    Raises:
+        ConfigError: one line that names the flag.
+    """
+    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", variable):
+        raise ConfigError(
+            f"{flags}key-env takes the NAME of an environment variable (capitals, digits and _), "
+            "never the key itself; put the key into the environment, for example OPENAI_API_KEY"
+        )
+
+
+def key_from(variable: str, flags: str = "--") -> str:
     """The key that an environment variable holds; '' where it is not set (local servers need none).
 
     Raises:
         ConfigError: when the name cannot be a variable's, or its value cannot be a key. Neither is
             quoted: the one may be the other by mistake.
     """
-    if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", variable):
-        raise ConfigError(
-            "--key-env takes the NAME of an environment variable (capitals, digits and _), never "
-            "the key itself; put the key into the environment, for example OPENAI_API_KEY"
-        )
+    check_key_name(variable, flags)
     key = os.environ.get(variable, "").strip()
     if any(not "!" <= letter <= "~" for letter in key):
         raise ConfigError(
@@ -87,7 +100,7 @@ def key_from(variable: str) -> str:
     return key
 
 
-def endpoint(url: str) -> str:
+def endpoint(url: str, flags: str = "--") -> str:
     """The address to post to, from a server's address with or without /v1 and /chat/completions.
 
     Raises:
@@ -103,17 +116,17 @@ def endpoint(url: str) -> str:
     # Before anything that quotes: a password may stand in front of any @.
     if "@" in url:
         raise ConfigError(
-            "--url holds credentials (an @); give them by an environment variable instead, see "
-            "--key-env"
+            f"{flags}url holds credentials (an @); give them by an environment variable instead, "
+            f"see {flags}key-env"
         )
     if parts.query or parts.fragment:
         raise ConfigError(
-            "--url has a query or a fragment (? or #), where keys tend to stand; give the plain "
-            "address, for example http://localhost:8000/v1"
+            f"{flags}url has a query or a fragment (? or #), where keys tend to stand; give the "
+            "plain address, for example http://localhost:8000/v1"
         )
     if parts.scheme not in ("http", "https") or not host or not plain:
         raise ConfigError(
-            f"--url {url!r}: expected the address of a server of the OpenAI chat-completions "
+            f"{flags}url {url!r}: expected the address of a server of the OpenAI chat-completions "
             "protocol, for example http://localhost:8000/v1"
         )
     path = parts.path.rstrip("/")
@@ -140,6 +153,7 @@ class Chat:
         timeout: seconds that one attempt may take.
         retries: further attempts after a time-out, a lost connection, or HTTP 408, 429 or 5xx.
         pause: seconds before the first further attempt; twice as long before each next one.
+        flags: what the flags begin with that this server comes from, for messages.
     """
 
     url: str
@@ -148,6 +162,7 @@ class Chat:
     timeout: float = 60.0
     retries: int = 2
     pause: float = 0.5
+    flags: str = "--"
 
     @property
     def patience(self) -> float:
@@ -221,13 +236,14 @@ class Chat:
             what = "refuses the key" if self.key else "asks for a key, and found none"
             raise JudgeError(
                 f"the judge's server {what} (HTTP 401): put a valid key into the environment "
-                f"variable {self.key_env}, or name another one with --key-env. Answers so far are "
-                "kept"
+                f"variable {self.key_env}, or name another one with {self.flags}key-env. Answers "
+                "so far are kept"
             ) from None
         said = self._hide(_message(error))
         if error.code in _USELESS:
             raise JudgeError(
-                f"{self.url} answers HTTP {error.code}: check --url and --model ({said})"
+                f"{self.url} answers HTTP {error.code}: check {self.flags}url and "
+                f"{self.flags}model ({said})"
             ) from None
         return Trouble(
             f"HTTP {error.code}", said, again=error.code in _AGAIN, wait=_seconds(error.headers)

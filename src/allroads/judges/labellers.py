@@ -30,6 +30,10 @@ class Labeller(Protocol):
         """Weights that a forward pass touches, for the ledger; 0 where no model is run."""
         ...
 
+    def queries(self, rows: Rows) -> int:
+        """What the ledger counts for scoring `rows`: completions scored, or requests sent."""
+        ...
+
     def __call__(self, rows: Rows) -> list[float]:
         """One score a row; NaN marks a failure, which the caller counts and leaves out."""
         ...
@@ -47,6 +51,10 @@ class GlobalLabeller:
     def forward_parameters(self) -> int:
         """Weights of the reward model."""
         return self.model.parameters_count
+
+    def queries(self, rows: Rows) -> int:
+        """One a completion."""
+        return len(rows)
 
     @torch.no_grad()
     def __call__(self, rows: Rows) -> list[float]:
@@ -76,6 +84,10 @@ class LocalLabeller:
         reference = self.reference.parameters_count if self.reference is not None else 0
         return self.policy.parameters_count + reference
 
+    def queries(self, rows: Rows) -> int:
+        """One a completion."""
+        return len(rows)
+
     @torch.no_grad()
     def __call__(self, rows: Rows) -> list[float]:
         """Implicit rewards in reward units."""
@@ -102,6 +114,10 @@ class CallableLabeller:
     origin: Literal["data", "outside"] = "outside"
     forward_parameters: int = 0
 
+    def queries(self, rows: Rows) -> int:
+        """One a completion."""
+        return len(rows)
+
     def __call__(self, rows: Rows) -> list[float]:
         """The function's scores, failures as NaN.
 
@@ -115,3 +131,15 @@ class CallableLabeller:
                 f"{len(scores)} scores for {len(rows)} completions; return one score each"
             )
         return [math.nan if score is None else float(score) for score in scores]
+
+
+def reading_text(
+    function: Callable[[list[str], list[str]], Sequence[float | None]],
+    decode: Callable[[Tokens], str],
+) -> Callable[[Sequence[Tokens], Sequence[Tokens]], Sequence[float | None]]:
+    """A function of texts as one of tokens, for a `CallableLabeller`."""
+
+    def read(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> Sequence[float | None]:
+        return function([decode(p) for p in prompts], [decode(c) for c in completions])
+
+    return read

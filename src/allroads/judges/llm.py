@@ -1,7 +1,7 @@
 """A language model as a judge of two answers, asked in both orders.
 
 A judge of this kind prefers a place as well as an answer, so the winner needs both orders to
-agree; otherwise it is a tie. It is an outside judge: it measures roads and labels nothing here.
+agree; otherwise it is a tie. It is an outside judge: it brings what the preferences do not say.
 
 Source: Zheng et al. 2023, arXiv:2306.05685, section 3.4 (swap positions, a tie when they differ).
 """
@@ -97,13 +97,17 @@ class PairJudge:
             JudgeError: when the server refuses every request, or gives none of many a reply.
         """
         asked = [self._requests(duel) for duel in duels]
-        named = {name_of(request): request for pair in asked for request in pair}
+        named = _named(asked)
         replies = self._replies(named, listener)
         rulings = []
         for duel, pair in zip(duels, asked, strict=True):
             cut = max(map(len, (duel.prompt, duel.a, duel.b))) > self.max_chars
             rulings.append(_ruling([replies[name_of(request)] for request in pair], cut=cut))
         return rulings
+
+    def requests(self, duels: Sequence[Duel]) -> int:
+        """How many distinct requests `rule` makes of these duels, answered before or not."""
+        return len(_named([self._requests(duel) for duel in duels]))
 
     def _requests(self, duel: Duel) -> list[Request]:
         """Both orders; none where the judge would see twice the same text."""
@@ -164,6 +168,10 @@ class PairJudge:
             stopped.set()
             raise
         return reply
+
+
+def _named(asked: Sequence[Sequence[Request]]) -> dict[str, Request]:
+    return {name_of(request): request for requests in asked for request in requests}
 
 
 def _ruling(found: Sequence[Reply | Trouble], *, cut: bool) -> Ruling:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from allroads.lab import base
 from allroads.lab.cards import Cards
 from allroads.lab.config import CompareConfig, build_config, recipe_for
 from allroads.lab.defaults import DEFAULTS, FILES
+from allroads.lab.execute import result_path
 from allroads.lab.folder import read_manifest, write_manifest, write_summaries
-from allroads.lab.jobs import Plan, fingerprint, plan
+from allroads.lab.jobs import Job, Plan, fingerprint, plan
+from allroads.lab.outside import judge_of, tried_verifier, try_judge
 from allroads.lab.results import collect
 from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.lab.settings import Settings
@@ -30,6 +33,7 @@ from allroads.models.device import resolve_device
 from allroads.models.lora import is_adapter, require_peft
 from allroads.models.policy import Policy
 from allroads.records import Results
+from allroads.roads.stage import JUDGE
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,9 @@ def _prepare_files(config: CompareConfig) -> Prepared:
         config = config.model_copy(update={"start": "base"})
     dataset = _read(config, tokeniser)
     grader, content = _grader(config, policy)
+    verifier = None
+    if config.verifier is not None:
+        verifier = tried_verifier(config.verifier, dataset.pairs["train"][0], tokeniser.decode)
     settings = Settings(
         recipe=config.recipe or recipe_for(base.width(policy), config.lora),
         max_length=max_length,
@@ -115,6 +122,7 @@ def _prepare_files(config: CompareConfig) -> Prepared:
         model_notes=base.notes(config, folder),
         grader=grader,
         grader_fingerprint=content,
+        verifier_fingerprint=verifier.fingerprint if verifier else "",
     )
     return Prepared(config, settings, _plan(config, settings), dataset, policy)
 
@@ -182,7 +190,12 @@ def _plan(config: CompareConfig, settings: Settings) -> Plan:
         ]
     )
     return plan(
-        config, settings.recipe, identity, _given(config), grader=settings.grader_fingerprint
+        config,
+        settings.recipe,
+        identity,
+        _given(config),
+        grader=settings.grader_fingerprint,
+        verifier=settings.verifier_fingerprint,
     )
 
 
@@ -232,6 +245,7 @@ def compare(prepared: Prepared, folder: Path, listener: Listener, command: str) 
         device = str(resolve_device(config.device))
         manifest = write_manifest(folder, config, settings, device, command)
         write_inputs(prepared, folder)
+        try_labellers(prepared.config, prepared.plan.jobs, folder)
         begin(folder)
         cards = Cards(folder, config, settings, prepared.plan, manifest)
         run_jobs(prepared.plan.jobs, folder, config, settings, cards.after(listener))
@@ -268,6 +282,17 @@ def reopen(folder: Path) -> tuple[dict[str, Any], CompareConfig, Settings, Plan]
     config = build_config(manifest["config"], origin=str(folder / "manifest.json"))
     settings = Settings.model_validate(manifest["settings"])
     return manifest, config, settings, _plan(config, settings)
+
+
+def try_labellers(config: CompareConfig, jobs: Mapping[str, Job], folder: Path) -> None:
+    """Ask the judge an easy question, if a job that is not done yet will ask it hard ones.
+
+    Raises:
+        JudgeError: when it has no answer; nothing has been trained then.
+    """
+    left = [job for job in jobs.values() if not result_path(folder, job).is_file()]
+    if any(job.asks(JUDGE) for job in left):
+        try_judge(judge_of(config, folder))
 
 
 def write_inputs(prepared: Prepared, folder: Path) -> None:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from allroads.data.worlds import WORLDS, World, dials, make_world
 from allroads.errors import ConfigError, nearest
+from allroads.judges.client import check_key_name, endpoint
 from allroads.lab.defaults import DEFAULTS, FILES
 from allroads.lab.prepare import WorldSizes
 from allroads.models.gguf import dequantised, is_gguf
@@ -18,6 +19,8 @@ from allroads.models.lora import Lora
 from allroads.roads.atlas import Recipe
 from allroads.roads.stage import Choice, Road, Schedule
 
+JUDGE_FLAGS = "--judge-"
+"""What the flags of a judge that labels begin with."""
 _LORA_RATE = 10.0
 """How much larger an adapter's learning rate is than all weights' (Schulman et al. 2025, "LoRA
 Without Regret": the best ratio is about ten, whatever the model)."""
@@ -58,7 +61,7 @@ class CompareConfig(Choice):
     sizes: WorldSizes = WorldSizes()
 
     roads: tuple[str, ...] = ("sft", "dpo", "best-of-n", "online-dpo", "rloo")
-    """Named roads, or names defined in `custom`."""
+    """Named roads, or names defined in `custom`; ROAD@LABELLER asks for another labeller."""
     custom: tuple[Road, ...] = ()
     """Roads written down as stages."""
     start: Literal["auto", "sft", "sft-chosen", "base"] = "auto"
@@ -68,6 +71,16 @@ class CompareConfig(Choice):
     """Already trained models that join the comparison: name -> folder."""
     reward_model: str | None = None
     """A trained reward model that takes the place of the stage 'reward-model'."""
+    verifier: str | None = Field(default=None, min_length=1)
+    """FILE.py or FILE.py:FUNCTION: who scores samples of roads labelled by 'verifier', on files."""
+    judge_url: str | None = None
+    """Server of the OpenAI chat-completions protocol, asked by roads labelled by 'judge'."""
+    judge_model: str | None = Field(default=None, min_length=1)
+    """The name that the server knows the model by."""
+    judge_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key (never the key itself)."""
+    judge_max_tokens: int = Field(default=8, ge=1)
+    """Limit of a reply; a model that thinks before it answers needs hundreds."""
     grader: str = Field(default="auto", min_length=1)
     """Who grades answers where no truth is known: `tf-idf`, `minilm`, the folder of an encoder that
     is not the policy's, or `auto`: MiniLM if its package is there, else tf-idf."""
@@ -148,6 +161,7 @@ class CompareConfig(Choice):
                 f"--lora adapts a pretrained model; --world {self.world} trains one from scratch"
             )
         self._check_world()
+        self._check_judge()
         for name, values in (
             ("roads", self.roads),
             ("seeds", self.seeds),
@@ -173,6 +187,8 @@ class CompareConfig(Choice):
             return
         if self.grader != "auto":
             raise ConfigError(f"--grader {self.grader}: a world knows the truth; leave it out")
+        if self.verifier is not None:
+            raise ConfigError(f"--verifier {self.verifier}: a world brings its own; leave it out")
         if self.world in WORLDS:
             needs_model = WORLDS[self.world].needs_model
             if needs_model and self.model is None:
@@ -191,6 +207,17 @@ class CompareConfig(Choice):
             raise ConfigError(
                 f"--start {self.start}: a world's pairs are samples of its SFT policy, so its "
                 "roads start from sft"
+            )
+
+    def _check_judge(self) -> None:
+        check_key_name(self.judge_key_env, JUDGE_FLAGS)
+        if self.judge_url is not None:
+            endpoint(self.judge_url, JUDGE_FLAGS)
+        if (self.judge_url is None) != (self.judge_model is None):
+            found, missing = ("url", "model") if self.judge_url is not None else ("model", "url")
+            raise ConfigError(
+                f"--judge-url and --judge-model go together: found --judge-{found} without "
+                f"--judge-{missing}"
             )
 
     def make_world(self, cache: Path | None = None) -> World | None:

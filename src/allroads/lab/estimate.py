@@ -21,7 +21,7 @@ from allroads.models.policy import Policy
 from allroads.models.recompute import recomputing
 from allroads.models.states import Rows
 from allroads.roads.optimiser import Optimiser
-from allroads.roads.stage import DEMONSTRATIONS, Schedule, Stage
+from allroads.roads.stage import DEMONSTRATIONS, JUDGE, Schedule, Stage
 from allroads.rollouts.sampler import sample
 from allroads.types import Prompt
 
@@ -36,12 +36,16 @@ _JOB_OVERHEAD = 0.5
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens that a job trains on, samples, and only runs forward; and answers that it grades."""
+    """Tokens that a job trains on, samples, and only runs forward; and answers that it grades.
+
+    `asked` are requests to a judge, at most: nothing is asked about equal texts.
+    """
 
     trained: float = 0.0
     sampled: float = 0.0
     scored: float = 0.0
     graded: float = 0.0
+    asked: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,10 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
         top = max(job.spec["ns"])
         count = test * job.spec["pool"] + (train + selection) * top
         graded = test * job.spec["pool"] + train * top
-        return Tokens(0, count * shape.sample_length, count * sampled_row, graded)
+        asked = 0.0
+        if job.asks(JUDGE):
+            asked = _requests(test, job.spec["pool"]) + _requests(train + selection, top)
+        return Tokens(0, count * shape.sample_length, count * sampled_row, graded, asked)
     if job.kind == "grader":
         return Tokens(graded=2 * (shape.pairs["grader"] + shape.pairs["test"]))
     if job.kind == "scorer":
@@ -160,12 +167,19 @@ def _stage_tokens(stage: Stage, split: str, shape: Shape) -> Tokens:
     used = {"group": k, "winners": 1}.get(stage.pick, 2)
     networks = 1 if stage.objective.critic is None else 2
     again = 0 if stage.on_policy else 1
+    asked = _requests(prompts, k) if stage.labeller == JUDGE else 0.0
     sampled = shape.prompt_length + shape.sample_length
     return Tokens(
         prompts * used * sampled * schedule.epochs * networks,
         prompts * k * shape.sample_length,
         prompts * sampled * (k + used * (reference + again + networks - 1)),
+        asked=asked,
     )
+
+
+def _requests(prompts: float, completions: int) -> float:
+    """Both orders of every two completions of each prompt."""
+    return prompts * completions * (completions - 1)
 
 
 def measure_speed(prepared: Prepared, shape: Shape) -> Speed:

@@ -19,6 +19,7 @@ from allroads.records import Point, Results
 from allroads.report.card import BEST_OF_N, ModelCard, render
 from allroads.roads import checkpoint
 from allroads.roads.loop import Keeping
+from allroads.roads.stage import JUDGE, VERIFIER
 
 POLICY, REWARD_MODEL = "policy", "reward-model"
 """The two folders of an exported best-of-N."""
@@ -164,8 +165,8 @@ def _check_best_of_n(run: _Run, cell: Cell) -> None:
                     f"{cell.road!r} is scored by the implicit reward of {name}: a policy against "
                     "its reference, no model of its own; export those two jobs by their ids"
                 )
-    if _labeller(run, cell) == "verifier":
-        raise ConfigError(f"{cell.road!r} is scored by the world's verifier, which is no model")
+    if (labeller := _labeller(run, cell)) in (VERIFIER, JUDGE):
+        raise ConfigError(f"{cell.road!r} is scored from outside, by a {labeller}: it is no model")
 
 
 def _labeller(run: _Run, cell: Cell) -> str:

@@ -13,13 +13,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from allroads.errors import ConfigError, nearest
+from allroads.errors import ConfigError
+from allroads.judges.template import Template
 from allroads.lab.config import CompareConfig
 from allroads.roads.atlas import Recipe, atlas
+from allroads.roads.relabel import named
 from allroads.roads.stage import (
     BASE,
     DATA,
     DEMONSTRATIONS,
+    JUDGE,
     PAIRS,
     SELF,
     VERIFIER,
@@ -56,6 +59,11 @@ class Job:
     def stage(self) -> Stage:
         """The stage of a 'stage' job, its names resolved in `spec['links']`."""
         return Stage.model_validate(self.spec["stage"])
+
+    def asks(self, labeller: str) -> bool:
+        """Whether it has completions scored by this labeller: a job's id, or a word."""
+        found = self.spec.get("links", self.spec).get("labeller")
+        return found is not None and found["id"] == labeller
 
 
 @dataclass(frozen=True)
@@ -107,18 +115,12 @@ def chosen_roads(config: CompareConfig, recipe: Recipe) -> list[Road]:
         if road.name in table:
             raise ConfigError(f"custom road {road.name!r} has the name of a built-in road")
         table[road.name] = road
-    roads = []
-    for name in config.roads:
-        if name not in table:
-            extra = " (it needs --demonstrations)" if name == "sft" else ""
-            raise ConfigError(f"road {name!r} is unknown{extra}: {nearest(name, table)}")
-        roads.append(table[name])
+    if "sft" in config.roads and "sft" not in table:
+        raise ConfigError("road 'sft' is unknown (it needs --demonstrations)")
+    roads = [named(name, table) for name in config.roads]
     for road in roads:
         for stage in road.stages:
-            if VERIFIER in (stage.labeller,) and config.world is None:
-                raise ConfigError(
-                    f"road {road.name!r} needs a verifier; only built-in worlds have one"
-                )
+            _check_outside(road, stage, config)
             follows = stage.pick == "group" or stage.objective.reference == WRITER
             if follows and stage.source.temperature != config.temperature:
                 raise ConfigError(
@@ -133,6 +135,20 @@ def chosen_roads(config: CompareConfig, recipe: Recipe) -> list[Road]:
     return roads
 
 
+def _check_outside(road: Road, stage: Stage, config: CompareConfig) -> None:
+    """An outside labeller has to be given; only a world brings its verifier."""
+    if stage.labeller == VERIFIER and config.world is None and config.verifier is None:
+        raise ConfigError(
+            f"road {road.name!r} is labelled by a verifier, and none is given: add --verifier "
+            "FILE.py, whose function verify(prompts, completions) returns one number each"
+        )
+    if stage.labeller == JUDGE and config.judge_url is None:
+        raise ConfigError(
+            f"road {road.name!r} is labelled by a judge, and none is given: add --judge-url URL "
+            "and --judge-model NAME"
+        )
+
+
 def plan(
     config: CompareConfig,
     recipe: Recipe,
@@ -140,6 +156,7 @@ def plan(
     given: Mapping[str, str] | None = None,
     *,
     grader: str = "",
+    verifier: str = "",
 ) -> Plan:
     """All jobs of a comparison.
 
@@ -150,15 +167,21 @@ def plan(
         given: fingerprints of the folders that the user gave, by folder; part of the ids of the
             jobs that read them.
         grader: fingerprint of the resolved grader; part of the ids of the jobs that grade.
+        verifier: fingerprint of the user's verifier; part of the ids of the jobs that use it.
     """
     out = Plan()
     roads = chosen_roads(config, recipe)
+
+    def maker_of(seed: int) -> _Maker:
+        return _Maker(
+            config, recipe, identity, seed, out, given or {}, grader=grader, verifier=verifier
+        )
+
     if config.world is None:
         # First of all, because every grade waits for it.
-        first = _Maker(config, recipe, identity, config.seeds[0], out, given or {}, grader)
-        out.grader = first.grader()
+        out.grader = maker_of(config.seeds[0]).grader()
     for seed in config.seeds:
-        maker = _Maker(config, recipe, identity, seed, out, given or {}, grader)
+        maker = maker_of(seed)
         maker.start()
         for road in roads:
             maker.road(road)
@@ -178,12 +201,15 @@ class _Maker:
         seed: int,
         out: Plan,
         given: Mapping[str, str],
+        *,
         grader: str,
+        verifier: str,
     ) -> None:
         self._config, self._recipe, self._identity = config, recipe, identity
         self._seed, self._plan, self._given = seed, out, given
         # A run may be graded again by another grader: its training stays, its grades do not.
         self._graded_by = {"grader": grader} if grader else {}
+        self._verifier = {"file": verifier} if verifier else {}
         self._pairs: str | None = None
         self._start = BASE
         self._selection = ""
@@ -242,7 +268,9 @@ class _Maker:
             self._scorer(road.name, "local", value, last, beta)
         if road.purpose == "scorer" or last == self._start:
             return
-        labeller = self._labeller(road.last, links)
+        # A judge compares rivals; where every policy answers alone it has nothing to say.
+        alone = road.last.labeller == JUDGE
+        labeller = None if alone else self._labeller(road.last, links)
         self._evaluate(
             road.name,
             knob,
@@ -295,11 +323,15 @@ class _Maker:
         return links, order
 
     def _labeller(self, stage: Stage, links: dict[str, str]) -> dict[str, Any] | None:
-        """How the labeller of a stage is found again: its job, or the verifier."""
+        """How the labeller of a stage is found again: its job, or what is outside."""
         if stage.labeller in ("none", DATA):
             return None
         if stage.labeller == VERIFIER:
-            return {"id": VERIFIER, "origin": "outside"}
+            return {"id": VERIFIER, "origin": "outside", **self._verifier}
+        if stage.labeller == JUDGE:
+            # Not its address: a server may move.
+            asked = [self._config.judge_model, self._config.judge_max_tokens]
+            return {"id": JUDGE, "origin": "outside", "asked": [*asked, Template().fingerprint]}
         job_id = links[stage.labeller]
         origin = "outside" if job_id.startswith(GIVEN) else "data"
         return {"id": job_id, "origin": origin}
@@ -423,5 +455,7 @@ def fingerprint(value: Any) -> str:
 
 def _is_job(name: str | None) -> bool:
     return (
-        bool(name) and name not in (BASE, SELF, VERIFIER, PAIRS) and not str(name).startswith(GIVEN)
+        bool(name)
+        and name not in (BASE, SELF, VERIFIER, JUDGE, PAIRS)
+        and not str(name).startswith(GIVEN)
     )

@@ -24,6 +24,7 @@ from allroads.judges.template import load_template
 from allroads.lab import judgement
 from allroads.lab.compare import rebuild, reopen
 from allroads.lab.folder import read_manifest, version_of
+from allroads.lab.outside import ANSWERS
 from allroads.lab.reader import Moment, Reader
 from allroads.lab.results import check_finished, selected
 from allroads.lab.runner import locked
@@ -122,7 +123,7 @@ def judge(folder: Path, asked: Judging, listener: Listener) -> Results:
     asker = PairJudge(
         chat=chat,
         model=asked.model,
-        answers=Answers(folder / "cache" / "judge"),
+        answers=Answers(folder / ANSWERS),
         template=load_template(Path(asked.template) if asked.template else None),
         temperature=asked.temperature,
         max_tokens=asked.max_tokens,

@@ -12,7 +12,7 @@ from allroads.errors import RunFolderError
 from allroads.evaluation import graders
 from allroads.evaluation.graders import Grade
 from allroads.evaluation.length_control import length_controlled
-from allroads.lab import judgement
+from allroads.lab import judgement, outside
 from allroads.lab.config import CompareConfig
 from allroads.lab.execute import result_path
 from allroads.lab.jobs import Plan, chosen_roads
@@ -85,6 +85,7 @@ def collect(
         stages=tuple(_stage_rows(config, settings)),
         notes=(
             *settings.model_notes,
+            *outside.notes(config, chosen_roads(config, settings.recipe)),
             *reader.notes(),
             *_exploitation(chosen, start, settings.margin),
         ),

@@ -33,3 +33,5 @@ class Settings(Record):
     grader: str = ""
     """The resolved grader: minilm, tf-idf or a folder; empty where the truth is known."""
     grader_fingerprint: str = ""
+    verifier_fingerprint: str = ""
+    """Of the user's verifier file and the function's name; empty where there is none."""

@@ -22,7 +22,8 @@ RULE = (
     "verdict needs a grader that on held-out pairs is right more often than a coin, than length "
     "and than tf-idf (both fitted on the grader's own pairs), each difference with its whole 95 % "
     "interval (t, clustered by conversation), on at least 10 of them. A road labelled from "
-    "outside (a verifier, a given reward model) is never counted as evidence that two stages pay."
+    "outside (a verifier, a judge, a given reward model) is never counted as evidence that two "
+    "stages pay."
 )
 
 

@@ -15,12 +15,22 @@ from allroads import files
 from allroads.data.dataset import Dataset
 from allroads.data.tokenise import Tokeniser, load_tokeniser
 from allroads.data.worlds import World
-from allroads.errors import ModelError
+from allroads.errors import ModelError, RunFolderError
 from allroads.evaluation.graders import Grader, TextPairs, fit_grader
 from allroads.evaluation.wins import Draw, Wins
-from allroads.judges import CallableLabeller, GlobalLabeller, Labeller, LocalLabeller
+from allroads.judges import (
+    CallableLabeller,
+    GlobalLabeller,
+    JudgeLabeller,
+    Labeller,
+    LocalLabeller,
+    UserVerifier,
+    load_verifier,
+    reading_text,
+)
 from allroads.lab.config import CompareConfig
 from allroads.lab.jobs import GIVEN, fingerprint
+from allroads.lab.outside import judge_of
 from allroads.lab.prepare import demonstrations_only
 from allroads.lab.settings import Settings
 from allroads.models import recompute
@@ -30,7 +40,7 @@ from allroads.models.device import resolve_device
 from allroads.models.lora import add_adapter, has_adapter, is_adapter
 from allroads.models.policy import Policy, load_policy
 from allroads.models.reward_model import Reading, RewardModel, load_reward_model, reward_model_on
-from allroads.roads.stage import BASE, VERIFIER
+from allroads.roads.stage import BASE, JUDGE, VERIFIER
 from allroads.types import Split
 
 WORLD_CACHE = "world"
@@ -101,6 +111,22 @@ class Workshop:
         name = fingerprint([self.settings.grader_fingerprint, self.settings.data_fingerprint])
         head = self.folder / "cache" / f"grader-{name}.json"
         return fit_grader(self.settings.grader, self.text_pairs("grader"), head)
+
+    @cached_property
+    def verifier(self) -> UserVerifier:
+        """The user's verifier of a run on files, as it was when the run was planned.
+
+        Raises:
+            RunFolderError: when its file has changed since.
+        """
+        assert self.config.verifier is not None
+        found = load_verifier(self.config.verifier)
+        if found.fingerprint != self.settings.verifier_fingerprint:
+            raise RunFolderError(
+                f"--verifier {self.config.verifier}: the file has changed while the run was going "
+                "on; run the same command again: what the old file labelled is trained anew"
+            )
+        return found
 
     def wins(self, start: str, seed: int, draw: Draw) -> Wins:
         """The metric of a run on files; the start policy's own answers are drawn once a seed."""
@@ -208,8 +234,10 @@ class Workshop:
             return None
         name = spec["id"]
         if name == VERIFIER:
-            assert self.world is not None
-            return CallableLabeller(self.world.verify)
+            own = self.world.verify if self.world else reading_text(self.verifier, self.decode)
+            return CallableLabeller(own)
+        if name == JUDGE:
+            return JudgeLabeller(judge_of(self.config, self.folder), self.decode)
         if name.startswith(GIVEN):
             return GlobalLabeller(
                 self.reward_model(name, seed), self.config.token_budget, origin="outside"

@@ -269,11 +269,12 @@ def _score(
 ) -> list[float]:
     labeller = supplies.labeller
     assert labeller is not None
-    scores = labeller(Rows(prompts, completions))
+    rows = Rows(prompts, completions)
+    scores = labeller(rows)
     if labeller.origin == "outside":
-        cost.outside_queries += len(scores)
+        cost.outside_queries += labeller.queries(rows)
     else:
-        cost.scorer_queries += len(scores)
+        cost.scorer_queries += labeller.queries(rows)
     tokens = sum(map(len, prompts)) + sum(map(len, completions))
     if labeller.forward_parameters:
         cost.tokens_scored += tokens

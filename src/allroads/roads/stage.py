@@ -16,6 +16,7 @@ from allroads.roads.choices import (
     BASE,
     DATA,
     DEMONSTRATIONS,
+    JUDGE,
     PAIRS,
     SELF,
     VERIFIER,
@@ -31,7 +32,7 @@ from allroads.roads.losses import LOSSES, Loss
 _WORDS: dict[str, tuple[str, ...]] = {
     "start": (BASE,),
     "source": (DEMONSTRATIONS, PAIRS, SELF, BASE),
-    "labeller": ("none", DATA, VERIFIER),
+    "labeller": ("none", DATA, VERIFIER, JUDGE),
     "reference": ("start", BASE, WRITER, ""),
     "critic": ("start", ""),
 }
@@ -54,7 +55,7 @@ class Stage(Choice):
     """'base' or the stage whose weights this one starts from."""
     source: Source
     labeller: str = "none"
-    """'none', 'data', 'verifier', or the stage used as reward model."""
+    """'none', 'data', 'verifier', 'judge', or the stage used as reward model."""
     pick: PickName = "as-given"
     objective: Objective
     schedule: Schedule = Schedule()
@@ -233,7 +234,7 @@ class Stage(Choice):
             if self.labeller in ("none", DATA):
                 raise ConfigError(
                     f"stage {self.name!r}: pick 'two' orders the data's pairs anew and needs a "
-                    f"labeller that scores (a reward-model stage or 'verifier'), found "
+                    f"labeller that scores (a reward-model stage, 'verifier' or 'judge'), found "
                     f"{self.labeller!r}"
                 )
         elif self.labeller not in wanted:
@@ -253,7 +254,7 @@ class Stage(Choice):
         elif self.labeller in ("none", DATA):
             raise ConfigError(
                 f"stage {self.name!r}: sampled completions need a labeller (a reward-model "
-                f"stage or 'verifier'), found {self.labeller!r}"
+                f"stage, 'verifier' or 'judge'), found {self.labeller!r}"
             )
         found = self.source.per_prompt
         if found is not None and found < self._least_samples:

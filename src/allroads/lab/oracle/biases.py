@@ -57,6 +57,8 @@ def biases() -> Iterator[Bias]:
     yield _second_epoch()
     yield _dropped_pairs()
     yield _batches_by_tokens()
+    yield from _policy_gradients()
+    yield _clipped_by_token()
     yield from estimator_biases()
 
 
@@ -124,6 +126,39 @@ def _batches_by_tokens() -> Bias:
         "all demonstrations divided by all tokens",
         torch.stack(batches).mean(dim=0),
         named_gradient(this, leaves_of(this)),
+    )
+
+
+def _policy_gradients() -> Iterator[Bias]:
+    """What the roads follow at their first update, against the objective of all of them."""
+    best = _at("rloo", GROUNDS["own ends"])
+    wanted = named_gradient(best, leaves_of(best))
+    for name, found in (
+        ("rebel", "exactly four times it (groups of 2, eta 1)"),
+        ("grpo", "standardised scores, mean by answer, k3 as a loss"),
+        ("dr-grpo", "scores less the group's mean, over the length limit, k3 as a loss"),
+        ("ppo", "whitened, lambda 0.95 with the critic of another model, mean by token"),
+    ):
+        this = _at(name, GROUNDS["own ends"])
+        # A critic's weights come behind the policy's.
+        flat = named_gradient(this, leaves_of(this))[: len(wanted)]
+        words = "-(E_pi[score] - beta KL(pi, ref))"
+        yield _bias(f"{name}, first update", found, words, flat, wanted)
+
+
+def _clipped_by_token() -> Bias:
+    this = _at("grpo", GROUNDS["own ends"])
+    source = this.stage.source.model_copy(update={"who": "sft"})
+    stage = this.stage.model_copy(update={"source": source})
+    this = problem(this.ground, this.road, stage)
+    unlimited = stage.objective.model_copy(update={"clip": 1e9})
+    free = replace(this, stage=stage.model_copy(update={"objective": unlimited}))
+    return _bias(
+        "grpo, clipped at 0.2 by token",
+        "samples of another pi, ratio of single tokens",
+        "the same without clipping",
+        named_gradient(this, leaves_of(this)),
+        named_gradient(free, leaves_of(free)),
     )
 
 

@@ -27,7 +27,7 @@ from allroads.lab.compare import reopen
 from allroads.lab.defaults import ROUTES
 from allroads.lab.reader import Moment, Reader
 from allroads.lab.results import selected
-from allroads.records import Mean, Results
+from allroads.records import Mean, Point, Results
 from allroads.roads.atlas import atlas
 from allroads.roads.choices import DATA, PAIRS
 from allroads.roads.losses import COMMON_METRICS, LOSSES, declared
@@ -56,9 +56,6 @@ def taken(run: Path) -> Held:
     for road, moment in chosen.items():
         mine = [point for point in results.points if point.road == road]
         point = next(point for point in mine if point.selected)
-        last = max(
-            (p for p in mine if p.value == point.value), key=lambda p: (p.fraction, p.value or 0)
-        )
         cost = ledger[road].model_dump(exclude={"road", "outside_queries", "peak_memory_mb"})
         roads[road] = {
             "knob": point.knob,
@@ -70,17 +67,16 @@ def taken(run: Path) -> Held:
             "length": _round(point.length.value),
             "finished": None if point.no_eos is None else _round(1 - point.no_eos.value),
             "proxy": None if point.proxy is None else _mean(point.proxy),
-            "last": {
-                "reward": _mean(last.reward),
-                "kl": _mean(last.kl),
-                "by_seed": _by_seed(
-                    next(
-                        m
-                        for m in moments[road]
-                        if (m.cell.value, m.fraction) == (last.value, last.fraction)
-                    )
-                ),
-            },
+            "ends": [
+                {
+                    "value": p.value,
+                    "reward": _mean(p.reward),
+                    "by_seed": _by_seed(_moment_of(p, moments[road])),
+                    "kl": _mean(p.kl),
+                }
+                for p in mine
+                if p.fraction == 1
+            ],
             **{name: _round(value) for name, value in cost.items()},
             "logged": _logged(run, moment.cell.last) if point.knob != "N" else [],
         }
@@ -129,6 +125,11 @@ def _round(value: float) -> float:
 
 def _mean(mean: Mean) -> list[float | None]:
     return [None if x is None else _round(x) for x in (mean.value, mean.low, mean.high)]
+
+
+def _moment_of(point: Point, moments: list[Moment]) -> Moment:
+    place = (point.value, point.fraction)
+    return next(m for m in moments if (m.cell.value, m.fraction) == place)
 
 
 def _by_seed(moment: Moment) -> list[float]:
@@ -258,13 +259,18 @@ def results(road: Road, held: Held) -> str:
     lines = [
         ("true reward", _interval(found["reward"], 3)),
         ("by seed", _seeds(found["by_seed"])),
-        ("chosen moment", _setting(found)),
+        ("chosen", _setting(found)),
     ]
-    if found["fraction"] < 1:
-        lines += [
-            ("true reward after the last step", _interval(found["last"]["reward"], 3)),
-            ("by seed", _seeds(found["last"]["by_seed"])),
-        ]
+    if found["fraction"] < 1 or len(found["ends"]) > 1:
+        for end in found["ends"]:
+            at = f", {found['knob']} {end['value']:g}" if found["knob"] else ""
+            how = _interval(end["reward"], 3)
+            lines.append(
+                (
+                    f"after the last step{at}",
+                    f"{how}: {_seeds(end['by_seed'])}; KL {end['kl'][0]:.2f}",
+                )
+            )
     if "difference" in found:
         p = "" if found["p"] is None else f", adjusted p {_p(found['p'])}"
         lines.append(
@@ -315,11 +321,10 @@ def _of_scorer(scorers: list[Held], held: Held) -> str:
 
 
 def _absent(road: Road) -> str:
-    names = list(dict.fromkeys([BASELINE, road.name]))
-    setting = " --betas 0.2" if "beta" in {road.knob, rows()[BASELINE].knob} else ""
+    names = ",".join(dict.fromkeys([BASELINE, road.name]))
     return (
-        "Not in [the run](README.md). The same run folder grows by it with\n\n"
-        f"    allroads compare --world routes --roads {','.join(names)} --seeds 5{setting} "
+        "Not in [the run](README.md#the-run). The same run folder grows by it with\n\n"
+        f"    allroads compare --world routes --roads {names} --seeds 5 --betas 0.2,0.7 "
         "--out runs/roads\n"
     )
 
@@ -375,7 +380,7 @@ def run(held: Held) -> str:
 
 def table(held: Held) -> str:
     head = (
-        *("road", "true reward", "after the last step", "less dpo", ""),
+        *("road", "chosen", "true reward", "after the last step", "less dpo", ""),
         *("KL", "tokens", "finished", "scored", "FLOPs", "seconds"),
     )
     body = []
@@ -383,15 +388,15 @@ def table(held: Held) -> str:
         found = held["roads"].get(name)
         if found is None:
             if road.purpose == "policy":
-                body.append((f"[{name}]({name}.md)", "not in the run", *[""] * 9))
+                body.append((f"[{name}]({name}.md)", "", "not in the run", *[""] * 9))
             continue
         gap = found.get("difference")
         body.append(
             (
-                f"[{name}]({name}.md)"
-                + (f", N = {found['value']:g}" if found["knob"] == "N" else ""),
+                f"[{name}]({name}.md)",
+                f"{found['knob']} {found['value']:g}" if found["knob"] else "",
                 _interval(found["reward"], 3),
-                f"{found['last']['reward'][0]:.3f}",
+                ", ".join(f"{end['reward'][0]:.3f}" for end in found["ends"]),
                 "" if gap is None else _interval(gap, 3, sign=True),
                 found.get("conclusion", ""),
                 f"{found['kl'][0]:.2f}",

@@ -65,7 +65,7 @@ def test_the_metrics_of_a_page_are_those_that_the_run_logged(name: str):
 @pytest.mark.parametrize("name", [*ROADS, "README"])
 def test_links_of_a_page_lead_somewhere(name: str):
     text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)(?:#\w+)?\)", text):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[\w-]+)?\)", text):
         assert (DOCS / target).exists(), target
 
 

@@ -360,7 +360,8 @@ def _p(value: float) -> str:
 
 def _table(head: Iterable[str], body: Iterable[Iterable[str]]) -> str:
     head = list(head)
-    lines = [head, ["---"] * len(head), *body]
+    cells = ([cell.replace("|", "\\|") for cell in line] for line in body)
+    lines = [head, ["---"] * len(head), *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -429,10 +430,7 @@ def scorers(held: Held) -> str:
 
 
 def summaries(held: Held) -> str:
-    body = (
-        (f"[{name}]({name}.md)", road.summary, road.source.replace("|", "/"))
-        for name, road in rows().items()
-    )
+    body = ((f"[{name}]({name}.md)", road.summary, road.source) for name, road in rows().items())
     return _table(("road", "what it is", "source"), body)
 
 

@@ -64,7 +64,9 @@ def tiny_config(family: str) -> PreTrainedConfig:
     return AutoConfig.for_model(family.replace("-", "_"), **_COMMON, **FAMILIES[family])
 
 
-def tiny_policy(family: str = "gpt2", *, seed: int = 0, dtype: torch.dtype | None = None) -> Policy:
+def tiny_policy(
+    family: str = "gpt2", *, seed: int = 0, dtype: torch.dtype | None = None, layers: int = 2
+) -> Policy:
     """A policy with random weights, far enough from uniform for differences to show."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -72,7 +74,9 @@ def tiny_policy(family: str = "gpt2", *, seed: int = 0, dtype: torch.dtype | Non
     from allroads.models.policy import Policy
 
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(tiny_config(family)).to(dtype or torch.float32)
+    config = tiny_config(family)
+    config.num_hidden_layers = layers
+    model = AutoModelForCausalLM.from_config(config).to(dtype or torch.float32)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:

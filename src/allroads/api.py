@@ -21,6 +21,7 @@ from allroads.lab.cards import Cards
 from allroads.lab.config import CompareConfig, build_config
 from allroads.lab.jobs import Plan
 from allroads.lab.runner import Event, Listener, locked, run_jobs
+from allroads.lab.trained import write_training_report
 from allroads.models.device import resolve_device
 from allroads.records import Results
 from allroads.roads.atlas import Recipe, atlas
@@ -110,6 +111,9 @@ def train(
 ) -> Path:
     """Train one road at one setting and one seed; nothing is evaluated.
 
+    A killed one goes on where it was when it is called again. `training.md` in the run folder says
+    how each stage went and what it cost.
+
     Args:
         road: a name of `roads()`, or of the configuration's own.
         out: the run folder.
@@ -143,7 +147,9 @@ def train(
         tracking.begin(folder)
         cards = Cards(folder, chosen, prepared.settings, prepared.plan, manifest)
         run_jobs(jobs, folder, chosen, prepared.settings, cards.after(listener))
-    return folder / "checkpoints" / target / "model"
+        model = folder / "checkpoints" / target / "model"
+        write_training_report(folder, road, jobs, model)
+    return model
 
 
 def export(

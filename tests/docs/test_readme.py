@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 import pytest
 import yaml
 
+from allroads.judges import load_verifier
 from allroads.lab.compare import prepare
 from allroads.lab.config import build_config
 
@@ -25,6 +27,15 @@ def test_python_example(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys):
     printed = capsys.readouterr().out
     assert "best-of-n" in printed
     assert (tmp_path / "runs/example/report.html").is_file()
+
+
+def test_the_verifier_is_one(tmp_path):
+    [code] = blocks("py")
+    path = tmp_path / "checks.py"
+    path.write_text(code)
+    scores = load_verifier(str(path))(["why"] * 3, ["because", "so", " "])
+    assert scores[:2] == [1.0, 0.0]
+    assert math.isnan(scores[2])
 
 
 def test_yaml_example_plans_a_road_of_its_own():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 import signal
@@ -311,6 +312,23 @@ def test_train_asks_too_and_the_key_reaches_the_server_and_no_file(
     written = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert not [path for path in written if key.encode() in path.read_bytes()]
     assert files.read_json(tmp_path / "run/manifest.json")["config"]["judge_key_env"] == "MY_KEY"
+
+
+def test_unreadable_replies_are_counted_in_the_report(tmp_path: Path):
+    """Every fifth request is answered with chatter: its duel has no ruling, its pair no scores."""
+    with serving(lambda one: "Hm." if one.number % 5 == 4 else shorter(one)) as fake:
+        results = allroads.compare(out=tmp_path / "run", config=by_judge(fake, processes=1))
+    assert not results.failures
+    (note,) = [note for note in results.notes if "no score; left out" in note]
+    assert note.startswith("online-dpo-b0.5-s0-")
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    rounds = {}
+    for line in map(json.loads, lines):
+        if line["job"].startswith("online"):
+            rounds[line["round"]] = line["failed"]
+    assert f"gave {round(sum(rounds.values()))} samples" in note
+    assert all(failed % 2 == 0 for failed in rounds.values()), "a pair fails together"
+    assert sum(rounds.values()) > 0
 
 
 def test_best_of_n_by_a_judge_ranks_the_whole_pool(tmp_path: Path):

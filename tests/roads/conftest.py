@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from allroads.roads import sources
 from allroads.rollouts.sampler import sample
 from allroads.types import Completion
 from tests.conftest import EOS
+from tests.roads.problem import STAGES, Finished, Straight, counters, run
 
 
 @pytest.fixture
@@ -24,3 +26,16 @@ def all_finish(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
 
     monkeypatch.setattr(sources, "sample", finished)
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Straight:
+    """A stage by name, trained once for all tests."""
+
+    @cache
+    def of(name: str) -> Finished:
+        folder = tmp_path_factory.mktemp(name)
+        model, cost = run(STAGES[name], folder)
+        return Finished(model, (folder / "metrics.jsonl").read_text(), counters(cost))
+
+    return of

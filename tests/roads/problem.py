@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from allroads.data.audit import audit_of
 from allroads.data.dataset import Dataset
 from allroads.data.split import SPLITS
 from allroads.judges import CallableLabeller
+from allroads.models.critic import ActorCritic, Critic
 from allroads.models.policy import Policy
-from allroads.models.reward_model import RewardModel, reward_model_on
+from allroads.models.reward_model import reward_model_on
 from allroads.records import Cost
-from allroads.roads.loop import Keeping, Progress, train
-from allroads.roads.stage import Objective, Schedule, Source, Stage
+from allroads.roads.accumulate import Trainee
+from allroads.roads.atlas import Recipe, atlas
+from allroads.roads.choices import DATA, VERIFIER, WRITER, Schedule
+from allroads.roads.loop import Keeping, Progress, steps_per_round, train
+from allroads.roads.sources import gather, planned_slots
+from allroads.roads.stage import Road, Stage
 from allroads.roads.supplies import Supplies
+from allroads.roads.units import Round, Unit
 from allroads.types import Demonstration, Pair, Prompt, Split, Tokens
-from tests.conftest import EOS, tiny_policy
+from tests.conftest import EOS
+from tests.conftest import tiny_policy as _tiny_policy
 
 PROMPTS = [
     Prompt(prompt_id=f"prompt-{i}", tokens=tokens)
@@ -36,6 +46,11 @@ ANSWERS: list[tuple[Tokens, Tokens]] = [
     ((2, 3), (3, 2, 0)),
 ]
 """Chosen and rejected: of all lengths, some cut before end-of-sequence."""
+
+
+def tiny_policy(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> Policy:
+    """One layer will do: what is asked here is not the model's."""
+    return _tiny_policy(seed=seed, dtype=dtype, layers=1)
 
 
 def dataset(rows: int = 10) -> Dataset:
@@ -84,69 +99,60 @@ def token_sum(prompts: Sequence[Tokens], completions: Sequence[Tokens]) -> list[
     ]
 
 
-IMPLICIT = Objective(loss="bradley-terry", score="implicit", reference="start", beta=0.5)
 SCHEDULE = Schedule(learning_rate=1e-2, batch_size=4, epochs=2)
-SELF = Source(who="self", per_prompt=2, refresh="update")
+RECIPE = Recipe(
+    sft=SCHEDULE,
+    reward=SCHEDULE,
+    policy=SCHEDULE,
+    online=Schedule(learning_rate=1e-2, batch_size=4, rounds=4),
+    batch_samples=3,
+    group=3,
+    reuse=2,
+    iterations=2,
+)
+BETA = 0.5
 
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage(
-            name="sft",
-            source=Source(who="demonstrations"),
-            objective=Objective(loss="likelihood"),
-            schedule=SCHEDULE,
+
+def _kind(stage: Stage) -> str:
+    """What a stage does where every earlier stage is the one start, or the one labeller."""
+    reference = stage.objective.reference
+    given = {
+        "name": "",
+        "start": "",
+        "labeller": stage.labeller if stage.labeller in ("none", DATA) else VERIFIER,
+        "objective": stage.objective.model_copy(
+            update={"reference": reference if reference in (None, WRITER) else "start"}
         ),
-        Stage(
-            name="sft-chosen",
-            source=Source(who="pairs"),
-            labeller="data",
-            pick="winners",
-            objective=Objective(loss="likelihood"),
-            schedule=SCHEDULE,
-        ),
-        Stage(
-            name="dpo",
-            source=Source(who="pairs"),
-            labeller="data",
-            objective=IMPLICIT,
-            schedule=SCHEDULE,
-        ),
-        Stage(
-            name="reward-model",
-            source=Source(who="pairs"),
-            labeller="data",
-            objective=Objective(loss="bradley-terry", score="head-sum"),
-            schedule=SCHEDULE,
-        ),
-        Stage(
-            name="online-dpo",
-            source=SELF,
-            labeller="verifier",
-            pick="two",
-            objective=IMPLICIT,
-            schedule=Schedule(learning_rate=1e-2, batch_size=4, rounds=5),
-        ),
-        Stage(
-            # Several epochs over each round of samples: a checkpoint falls inside a round.
-            name="online-dpo-batch",
-            source=Source(who="self", per_prompt=3, refresh="round"),
-            labeller="verifier",
-            pick="best-worst",
-            objective=IMPLICIT,
-            schedule=Schedule(learning_rate=1e-2, batch_size=2, rounds=2, epochs=2),
-        ),
-        Stage(
-            name="rloo",
-            source=Source(who="self", per_prompt=3, refresh="update"),
-            labeller="verifier",
-            pick="group",
-            objective=Objective(loss="rloo", reference="start", beta=0.1),
-            schedule=Schedule(learning_rate=1e-2, batch_size=3, rounds=2, epochs=3),
-        ),
-    )
-}
-"""One stage of every kind that trains; each takes four to eight steps."""
+    }
+    return stage.model_copy(update=given).model_dump_json()
+
+
+def kinds_of(table: Mapping[str, Road]) -> tuple[dict[str, Stage], dict[tuple[str, str], str]]:
+    """Every stage of the table that trains, each kind once, by the shortest road that ends in it.
+
+    Also (road, stage) -> that name, for every one of them: no row of the table is left out.
+    """
+    known: dict[str, str] = {}
+    stages: dict[str, Stage] = {}
+    where: dict[tuple[str, str], str] = {}
+    rows = [
+        (road, stage)
+        for road in (
+            road.at({"beta": BETA, "N": 2, "": None}[road.knob]) for road in table.values()
+        )
+        for stage in road.stages
+        if stage.trains
+    ]
+    for road, stage in sorted(rows, key=lambda row: (row[1] != row[0].last, len(row[0].name))):
+        last = stage == road.last
+        name = known.setdefault(_kind(stage), road.name if last else f"{road.name}/{stage.name}")
+        stages.setdefault(name, stage.model_copy(update={"name": name}))
+        where[road.name, stage.name] = name
+    return stages, where
+
+
+STAGES, WHERE = kinds_of(atlas("sft", RECIPE))
+"""Every stage of the atlas that trains, each kind once; each takes four to eight steps."""
 
 ONLINE = [name for name, stage in STAGES.items() if stage.source.sampled]
 OFFLINE = [name for name, stage in STAGES.items() if not stage.source.sampled]
@@ -156,26 +162,45 @@ def supplies(stage: Stage, start: Policy, **changes: object) -> Supplies:
     """What the stage needs, its reference being a frozen copy of where it starts."""
     out = Supplies(
         dataset=dataset(),
-        seed=7,
+        seed=12,
         address=f"test/{stage.name}",
-        reference=start if stage.objective.reference else None,
+        reference=start if stage.objective.reference not in (None, WRITER) else None,
         writer=None,
-        labeller=CallableLabeller(token_sum) if stage.source.sampled else None,
+        labeller=None if stage.labeller in ("none", DATA) else CallableLabeller(token_sum),
         temperature=1.0,
-        max_new_tokens=12,
+        max_new_tokens=8,
         token_budget=10**6,
         sample_batch=64,
     )
     return replace(out, **changes)  # type: ignore[arg-type]
 
 
-def trainee(stage: Stage, dtype: torch.dtype = torch.float32) -> Policy | RewardModel:
+def trainee(stage: Stage, dtype: torch.dtype = torch.float32) -> Trainee:
     """A fresh model of the kind that the stage trains, always with the same weights."""
     policy = tiny_policy(dtype=dtype)
+    if stage.objective.critic is not None:
+        return ActorCritic(policy, Critic(reward_model_on(policy, reading="sum", seed=3)))
     if stage.makes == "policy":
         return policy
     reading = stage.objective.score.removeprefix("head-")
     return reward_model_on(policy, reading=reading, seed=3)  # type: ignore[arg-type]
+
+
+def policy_of(model: Trainee) -> Policy:
+    """The policy in training."""
+    made = model.policy if isinstance(model, ActorCritic) else model
+    assert isinstance(made, Policy)
+    return made
+
+
+def round_of(
+    stage: Stage, given: Supplies, writer: Policy, index: int = 0, cost: Cost | None = None
+) -> Round:
+    """A round as the loop would gather it, with a fresh critic where the stage has one."""
+    critic = None
+    if stage.objective.critic is not None:
+        critic = Critic(reward_model_on(writer, reading="sum", seed=3))
+    return gather(stage, given, writer, index, cost or Cost(), critic)
 
 
 def run(
@@ -185,7 +210,7 @@ def run(
     progress: Progress = lambda done, total: None,
     checkpoint_seconds: float = 1e9,
     **changes: object,
-) -> tuple[Policy | RewardModel, Cost]:
+) -> tuple[Trainee, Cost]:
     """Train a fresh model through a stage, from the folder's checkpoint where there is one."""
     model = trainee(stage)
     keeping = Keeping(folder, checkpoint_seconds=checkpoint_seconds)
@@ -193,12 +218,102 @@ def run(
     return model, cost
 
 
-def weights_of(model: Policy | RewardModel) -> dict[str, torch.Tensor]:
+def weights_of(model: Trainee) -> dict[str, Tensor]:
     """Every parameter by name."""
     return {name: value.detach().clone() for name, value in model.model.named_parameters()}
 
 
-def same_weights(a: Policy | RewardModel, b: Policy | RewardModel) -> bool:
+def same_weights(a: Trainee, b: Trainee) -> bool:
     """Bit for bit."""
     left, right = weights_of(a), weights_of(b)
     return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
+
+
+def changed(name: str, **changes: object) -> Stage:
+    """The stage with other choices."""
+    return Stage.model_validate({**dict(STAGES[name]), **changes})
+
+
+def rescheduled(name: str, **changes: object) -> Stage:
+    """The stage with another schedule."""
+    return changed(name, schedule=STAGES[name].schedule.model_copy(update=changes))
+
+
+def lines_of(folder: Path) -> list[dict[str, float]]:
+    """The metrics that a run left, a step each."""
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def counters(cost: Cost) -> dict[str, float]:
+    """What a run must cost however often it was killed."""
+    return cost.model_dump(exclude={"seconds", "peak_memory_mb"})
+
+
+def first_batch(
+    name: str, dtype: torch.dtype = torch.float64, **changes: Any
+) -> tuple[Stage, Trainee, list[Unit], Supplies]:
+    """A stage at step 0: its model, the first round's units, and its supplies."""
+    stage = STAGES[name]
+    model = trainee(stage, dtype)
+    start = tiny_policy(dtype=dtype)
+    given = supplies(stage, start, **changes)
+    units = list(round_of(stage, given, start).units)
+    assert len(units) >= 2
+    return stage, model, units, given
+
+
+def nudge(model: Trainee) -> None:
+    """Away from the reference, where a lead of exactly zero would count by its rounding."""
+    with torch.no_grad():
+        for name, parameter in model.model.named_parameters():
+            if name.endswith("ln_f.weight"):
+                parameter.mul_(0.8)
+
+
+def gradient(model: Trainee) -> dict[str, Tensor]:
+    """What every weight was given."""
+    return {
+        name: p.grad.clone() for name, p in model.model.named_parameters() if p.grad is not None
+    }
+
+
+def total_steps(stage: Stage) -> int:
+    """Optimiser steps of the whole stage."""
+    return stage.schedule.rounds * steps_per_round(stage, planned_slots(stage, dataset()))
+
+
+class Killed(Exception):
+    """The process died here."""
+
+
+def die_at(step: int) -> Progress:
+    """Lets a stage come to the end of this step, and no further."""
+
+    def progress(done: int, total: int) -> None:
+        if done == step:
+            raise Killed
+
+    return progress
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage that was trained in one go, without a checkpoint."""
+
+    model: Trainee
+    metrics: str
+    cost: dict[str, float]
+
+    @property
+    def lines(self) -> list[dict[str, float]]:
+        """What was logged, a step each."""
+        return [json.loads(line) for line in self.metrics.splitlines()]
+
+    def check(self, model: Trainee, cost: Cost, folder: Path) -> None:
+        """Another run came to the very same end."""
+        assert same_weights(model, self.model)
+        assert (folder / "metrics.jsonl").read_text() == self.metrics
+        assert counters(cost) == self.cost
+
+
+Straight = Callable[[str], Finished]

@@ -16,10 +16,12 @@ from allroads.judges import CallableLabeller, GlobalLabeller, LocalLabeller
 from allroads.models.reward_model import reward_model_on
 from allroads.models.states import Rows
 from allroads.records import Cost
-from allroads.roads import checkpoint
-from allroads.roads.sources import Round, _prompts_of_round, gather, planned_slots
-from allroads.roads.stage import Schedule, Source, Stage
-from tests.conftest import tiny_policy
+from allroads.roads.choices import Schedule, Source
+from allroads.roads.sources import _walk, gather, planned_slots
+from allroads.roads.stage import Stage
+from allroads.roads.supplies import Supplies
+from allroads.roads.units import Round
+from tests.roads import problem
 from tests.roads.problem import (
     ANSWERS,
     ONLINE,
@@ -28,8 +30,11 @@ from tests.roads.problem import (
     dataset,
     made_of,
     supplies,
+    tiny_policy,
     token_sum,
 )
+
+LABELLED = [name for name in ONLINE if STAGES[name].labeller != "data"]
 
 
 def changed(name: str, **changes: object) -> Stage:
@@ -39,7 +44,12 @@ def changed(name: str, **changes: object) -> Stage:
 def round_of(stage: Stage, index: int = 0, **changes: object) -> tuple[Round, Cost]:
     cost = Cost()
     policy = tiny_policy()
-    return gather(stage, supplies(stage, policy, **changes), policy, index, cost), cost
+    return problem.round_of(stage, supplies(stage, policy, **changes), policy, index, cost), cost
+
+
+def walked(stage: Stage, given_: Supplies, index: int) -> list[str]:
+    prompts = _walk(stage, given_, given_.dataset.prompts["train"], index)
+    return [prompt.prompt_id for prompt in prompts]
 
 
 # Prompts ----------------------------------------------------------------------------------------
@@ -59,11 +69,7 @@ def test_the_walk_takes_every_prompt_once_a_lap(rounds: int, batch: int, refresh
         schedule=Schedule(rounds=rounds, batch_size=batch),
     )
     given_ = supplies(stage, None, seed=seed)  # type: ignore[arg-type]
-    walk = [
-        prompt.prompt_id
-        for index in range(rounds)
-        for prompt in _prompts_of_round(stage, given_, index)
-    ]
+    walk = [prompt for index in range(rounds) for prompt in walked(stage, given_, index)]
     slots = planned_slots(stage, given_.dataset)
     assert slots == {"update": min(batch, 6), "round": max(1, 6 // rounds), "once": 6}[refresh]
     assert len(walk) == slots * rounds
@@ -77,7 +83,7 @@ def test_laps_and_seeds_and_stages_shuffle_differently():
 
     def order(index: int, **changes: object) -> list[str]:
         given_ = supplies(stage, None, **changes)  # type: ignore[arg-type]
-        return [prompt.prompt_id for prompt in _prompts_of_round(stage, given_, index)]
+        return walked(stage, given_, index)
 
     # Six prompts have 720 orders; these four draws are fixed by the seed.
     orders = [order(0), order(1), order(0, seed=8), order(0, address="elsewhere")]
@@ -163,7 +169,7 @@ def test_scores_decide_who_is_better():
             assert unit.completions[0][-1] == 0
 
 
-@pytest.mark.parametrize("name", ONLINE)
+@pytest.mark.parametrize("name", LABELLED)
 @torch.no_grad()
 def test_behaviour_is_the_writers_logprob_of_each_completion(name: str):
     writer = tiny_policy()
@@ -173,8 +179,8 @@ def test_behaviour_is_the_writers_logprob_of_each_completion(name: str):
         rows = Rows([unit.prompt] * len(unit.completions), unit.completions)
         expected = writer.sequence_logprobs(rows).tolist()
         assert unit.behaviour == pytest.approx(expected, abs=1e-4)
-        # Here the reference is the writer.
-        assert unit.reference == pytest.approx(expected, abs=1e-4)
+        if STAGES[name].objective.reference is not None:  # here the writer itself
+            assert unit.reference == pytest.approx(expected, abs=1e-4)
 
 
 def test_another_stage_may_write():
@@ -210,8 +216,8 @@ def test_advantages_by_hand():
         )
         if c[-1] == 0
     ]
-    assert len(round_.units) == 3
-    assert 0 < len(finished) < 9, "the seed should give finished and unfinished completions"
+    assert len(round_.units) == 4
+    assert 0 < len(finished) < 12, "the seed should give finished and unfinished completions"
     for unit in round_.units:
         assert unit.behaviour is not None
         assert unit.reference is not None
@@ -333,19 +339,19 @@ def test_facts_by_hand():
 
     stage = STAGES["rloo"]
     round_, cost = round_of(stage, labeller=CallableLabeller(remember))
-    assert len(texts) == 9
+    assert len(texts) == 12
     prompts = [u.prompt for u in round_.units for _ in range(3)]
     assert round_.facts == pytest.approx(
         {
-            "score": sum(token_sum(prompts, texts)) / 9,
-            "unfinished": sum(t[-1] != 0 for t in texts) / 9,
-            "length": sum(map(len, texts)) / 9,
+            "score": sum(token_sum(prompts, texts)) / 12,
+            "unfinished": sum(t[-1] != 0 for t in texts) / 12,
+            "length": sum(map(len, texts)) / 12,
             "dropped": 0,
             "failed": 0,
         }
     )
     assert cost.tokens_sampled == sum(map(len, texts))
-    assert (cost.outside_queries, cost.scorer_queries) == (9, 0)
+    assert (cost.outside_queries, cost.scorer_queries) == (12, 0)
     # A callable runs no model of ours: only the reference scores tokens.
     rows = sum(map(len, texts)) + sum(map(len, prompts))
     assert cost.tokens_scored == rows
@@ -366,7 +372,7 @@ def test_a_learned_labellers_queries_are_not_outside_information(kind: str):
     stage = STAGES["rloo"]
     _, outside = round_of(stage)
     _, cost = round_of(stage, labeller=labeller)
-    assert (cost.outside_queries, cost.scorer_queries) == (0, 9)
+    assert (cost.outside_queries, cost.scorer_queries) == (0, 12)
     assert cost.tokens_scored == 2 * outside.tokens_scored
     extra = 2.0 * labeller.forward_parameters * outside.tokens_scored
     assert cost.flops == pytest.approx(outside.flops + extra)
@@ -376,6 +382,6 @@ def test_a_learned_labellers_queries_are_not_outside_information(kind: str):
 def test_a_round_comes_back_from_a_checkpoint_as_it_was(name: str):
     """Through JSON, bit for bit: the resumed run trains on the same numbers."""
     round_, _ = round_of(STAGES[name])
-    text = json.dumps(checkpoint._plain(round_))
-    assert checkpoint._round(json.loads(text)) == round_
+    text = json.dumps(round_.plain())
+    assert Round.of(json.loads(text)) == round_
     assert asdict(round_)["slots"] == round_.slots

@@ -7,16 +7,22 @@ from pydantic import ValidationError
 
 from allroads.errors import ConfigError
 from allroads.roads.atlas import Recipe, atlas
+from allroads.roads.choices import Critic, Objective, Schedule, Source
 from allroads.roads.differences import differences
 from allroads.roads.losses import LOSSES
-from allroads.roads.stage import Objective, Road, Schedule, Source, Stage
+from allroads.roads.stage import Road, Stage
 
 STARTS = ("sft", "sft-chosen", "base")
 
 SFT = Stage(name="sft", source=Source(who="demonstrations"), objective=Objective(loss="likelihood"))
 IMPLICIT = Objective(loss="bradley-terry", score="implicit", reference="start", beta=0.1)
 HEAD = Objective(loss="bradley-terry", score="head-sum")
-RLOO = Objective(loss="rloo", reference="start", beta=0.1)
+RLOO = Objective(
+    loss="policy-gradient", reference="start", beta=0.1, advantage="leave-one-out", kl="reward"
+)
+PPO = Objective(
+    loss="clipped", reference="start", beta=0.1, advantage="lambda", kl="reward", critic=Critic()
+)
 
 
 def stage(**changes: object) -> Stage:
@@ -31,6 +37,11 @@ def online(pick: str = "two", per_prompt: int | None = 2, **changes: object) -> 
     return stage(**{"source": source, "labeller": "verifier", "pick": pick, **changes})
 
 
+def with_objective(objective: Objective, **changes: object) -> Stage:
+    """Groups of two by the verifier, with a changed objective."""
+    return online("group", objective=objective.model_copy(update=changes))
+
+
 def road(*stages: Stage) -> Road:
     return Road(name="r", stages=stages)
 
@@ -43,9 +54,11 @@ def test_every_named_road_is_legal_from_every_start(start: str):
     roads = atlas(start)
     assert set(roads) == {
         *(["sft"] if start == "sft" else []),
-        *["sft-chosen", "reward-model", "local-rm", "dpo", "best-of-n", "best-of-n-local", "rloo"],
+        *["sft-chosen", "reward-model", "local-rm", "best-of-n", "best-of-n-local"],
+        *["dpo", "ipo", "simpo", "kto", "slic", "cdpo", "orpo", "dpo-relabelled", "spin"],
+        *["rejection-sampling", "rloo", "reinforce", "rebel", "grpo", "dr-grpo", "ppo"],
         *["online-dpo", "online-dpo-from-dpo", "online-dpo-batch", "online-dpo-batch-from-dpo"],
-        *["online-dpo-local", "online-dpo-verifier"],
+        *["online-dpo-local", "online-dpo-verifier", "online-ipo"],
     }
     for name, one in roads.items():
         assert one.name == name
@@ -155,7 +168,7 @@ def test_a_road_does_not_differ_from_itself_and_differences_swap():
 @pytest.mark.parametrize("start", STARTS)
 def test_knobs(start: str):
     knobs = {name: one.knob for name, one in atlas(start).items()}
-    fixed = {"sft", "sft-chosen", "reward-model"}
+    fixed = {"sft", "sft-chosen", "reward-model", "orpo", "rejection-sampling"}
     assert {n for n, knob in knobs.items() if knob == ""} == fixed & set(knobs)
     assert {n for n, knob in knobs.items() if knob == "N"} == {"best-of-n", "best-of-n-local"}
 
@@ -210,35 +223,107 @@ def test_an_impossible_knob_is_refused(name: str, value: float, why: str):
 # Illegal combinations, each with its reason -------------------------------------------------------
 
 
-def test_what_the_pick_yields_is_what_the_loss_takes():
-    for loss in LOSSES.values():
-        reference = "start" if loss.needs_reference else None
-        objective = Objective(loss=loss.name, score=loss.scores[0], reference=reference, beta=1.0)  # type: ignore[arg-type]
-        for pick, yields in (("winners", "single"), ("two", "pair"), ("group", "group")):
-            source = Source(who="policy", per_prompt=2)
-            if yields == loss.takes:
-                assert online(pick, source=source, objective=objective).yields == yields
-            else:
-                with pytest.raises(
-                    ConfigError,
-                    match=f"pick {pick!r} yields a {yields}, but loss {loss.name!r} takes a",
-                ):
-                    online(pick, source=source, objective=objective)
+ONE_OF_EACH = {
+    name: one
+    for name, loss in LOSSES.items()
+    for one in [
+        Objective(
+            loss=name,
+            score=loss.scores[0],  # type: ignore[arg-type]
+            reference="start",
+            beta=1.0,
+            advantage="centred" if "advantage" in loss.reads else "none",
+        )
+    ]
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_the_pick_yields_is_what_the_loss_takes(loss: str):
+    takes, objective = LOSSES[loss].takes, ONE_OF_EACH[loss]
+    for pick, yields in (("winners", "single"), ("two", "pair"), ("group", "group")):
+        source = Source(who="policy", per_prompt=2)
+        if yields == takes:
+            assert online(pick, source=source, objective=objective).yields == yields
+        else:
+            with pytest.raises(
+                ConfigError, match=f"pick {pick!r} yields a {yields}, but loss {loss!r} takes a"
+            ):
+                online(pick, source=source, objective=objective)
+
+
+OTHER_THAN_USUAL = {
+    "beta_factor": 2.0,
+    "over_tokens": "mean",
+    "margin": 0.5,
+    "smoothing": 0.1,
+    "weight": 0.5,
+    "eta": 2.0,
+    "advantage": "centred",
+    "kl": "reward",
+    "clip": 0.1,
+    "normalise": "sequence",
+}
+
+
+@pytest.mark.parametrize("option", OTHER_THAN_USUAL)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_an_option_that_the_loss_does_not_read_is_refused(loss: str, option: str):
+    """A choice that changes nothing would be a lie in the report."""
+    row = LOSSES[loss]
+    objective = Objective.model_validate(
+        {**dict(ONE_OF_EACH[loss]), option: OTHER_THAN_USUAL[option]}
+    )
+    source = Source(who="policy", per_prompt=2)
+    pick = {"single": "winners", "pair": "two", "group": "group"}[row.takes]
+    if option in row.reads:
+        assert getattr(online(pick, source=source, objective=objective).objective, option)
+    else:
+        with pytest.raises(ConfigError, match=f"loss {loss!r} does not read {option!r}; leave it"):
+            online(pick, source=source, objective=objective)
+
+
+def test_every_option_is_read_by_some_loss():
+    assert {o for loss in LOSSES.values() for o in loss.reads} == {*OTHER_THAN_USUAL, "critic"}
+
+
+def test_the_words_of_an_objective_name_what_is_unusual():
+    assert IMPLICIT.words == "bradley-terry on implicit against start"
+    assert PPO.words == (
+        "clipped on log-prob against start (advantage lambda, kl reward, critic start)"
+    )
+    assert Objective(loss="none").words == "none"
 
 
 @pytest.mark.parametrize(
     ("why", "make"),
     [
         (
-            r"stage 's': pick 'two' cannot be made from pairs; possible: as-given, winners",
+            r"stage 's': pick 'group' cannot be made from pairs; possible: as-given, two, winners",
+            lambda: stage(pick="group"),
+        ),
+        (
+            r"pick 'two' orders the data's pairs anew and needs a labeller .* found 'data'",
             lambda: stage(pick="two"),
+        ),
+        (
+            r"pick 'two' orders the data's pairs anew and needs a labeller .* found 'none'",
+            lambda: stage(pick="two", labeller="none"),
+        ),
+        (
+            r"pick 'demonstrated' sets .*: source 'self', labeller 'data'; found 'self' and 'veri",
+            lambda: online("demonstrated", 1),
+        ),
+        (
+            r"pick 'demonstrated' sets .*: source 'self', labeller 'data'; found 'p' and 'data'",
+            lambda: online("demonstrated", source=Source(who="p"), labeller="data"),
         ),
         (
             r"pick 'winners' cannot be made from demonstrations; possible: as-given",
             lambda: stage(source=Source(who="demonstrations"), pick="winners"),
         ),
         (
-            r"pick 'as-given' cannot be made from sampled completions; possible: best-worst, group",
+            r"pick 'as-given' cannot be made from sampled completions; possible: best-worst, demo",
             lambda: online("as-given"),
         ),
         (
@@ -246,7 +331,7 @@ def test_what_the_pick_yields_is_what_the_loss_takes():
             lambda: stage(objective=Objective(loss="bradly-terry", score="implicit")),
         ),
         (
-            r"loss 'xyz' is unknown: valid: bradley-terry, likelihood, none, rloo",
+            r"loss 'xyz' is unknown: valid: bradley-terry, clipped, .* rebel",
             lambda: stage(objective=Objective(loss="xyz")),
         ),
         (
@@ -254,8 +339,48 @@ def test_what_the_pick_yields_is_what_the_loss_takes():
             lambda: stage(objective=Objective(loss="bradley-terry")),
         ),
         (
-            r"loss 'rloo' needs a reference",
-            lambda: online("group", objective=Objective(loss="rloo", beta=1.0)),
+            r"kl 'reward' needs a reference to measure it from",
+            lambda: with_objective(RLOO, reference=None),
+        ),
+        (
+            r"loss 'policy-gradient' needs an advantage: one of 'leave-one-out', .*, 'lambda'",
+            lambda: with_objective(RLOO, advantage="none"),
+        ),
+        (
+            r"advantage 'lambda' and a critic go together; found 'lambda' and no critic",
+            lambda: with_objective(PPO, critic=None),
+        ),
+        (
+            r"advantage 'lambda' and a critic go together; found 'centred' and a critic",
+            lambda: with_objective(PPO, advantage="centred"),
+        ),
+        (
+            r"advantage 'lambda' and a critic go together; found 'lambda' and no critic",
+            lambda: with_objective(RLOO, advantage="lambda"),
+        ),
+        (
+            r"loss 'policy-gradient' does not read 'critic'; leave it out",
+            lambda: with_objective(RLOO, advantage="lambda", critic=Critic()),
+        ),
+        (
+            r"kl 'loss' is for losses by token; loss 'policy-gradient' takes it in the reward",
+            lambda: with_objective(RLOO, kl="loss"),
+        ),
+        (
+            r"kl 'loss' is for losses by token; loss 'rebel' takes it in the reward",
+            lambda: with_objective(RLOO, loss="rebel", advantage="none", kl="loss"),
+        ),
+        (
+            r"over_tokens 'mean' is for score 'implicit', found 'head-sum'",
+            lambda: stage(objective=HEAD.model_copy(update={"over_tokens": "mean"})),
+        ),
+        (
+            r"reference 'writer' is this stage's own policy of the round, for source 'self' and w",
+            lambda: stage(objective=IMPLICIT.model_copy(update={"reference": "writer"})),
+        ),
+        (
+            r"reference 'writer' is this stage's own policy of the round, for source 'self' and w",
+            lambda: with_objective(RLOO, reference="writer"),
         ),
         (
             r"a reward model writes no completions; source cannot be 'self'",
@@ -294,6 +419,10 @@ def test_what_the_pick_yields_is_what_the_loss_takes():
         (
             r"pick 'group' needs at least 2 completions per prompt, found 1",
             lambda: online("group", 1, objective=RLOO),
+        ),
+        (
+            r"pick 'group' needs at least 2 completions per prompt, found 1",
+            lambda: online("group", 1, objective=Objective(loss="rebel")),
         ),
         (
             r"pick 'winners' needs at least 1 completions per prompt, found 0",
@@ -379,6 +508,10 @@ REFERS_TO_N = IMPLICIT.model_copy(update={"reference": "best-of-n"})
             (SFT, REWARD_MODEL, BEST_OF_N, stage(objective=REFERS_TO_N)),
         ),
         (
+            "has a critic from 'sft', which is a policy, not a reward model",
+            (SFT, with_objective(PPO, critic=Critic(start="sft"))),
+        ),
+        (
             "is labelled by 'best-of-n', which is a best-of-n, not a reward model",
             (SFT, REWARD_MODEL, BEST_OF_N, online(labeller="best-of-n")),
         ),
@@ -432,6 +565,33 @@ def test_samples_drawn_once_have_one_round():
         online(source=source, schedule=Schedule(rounds=3))
 
 
+@pytest.mark.parametrize("advantage", ["others", "lambda"])
+def test_one_completion_is_enough_where_the_baseline_is_not_its_group(advantage: str):
+    objective = PPO if advantage == "lambda" else RLOO.model_copy(update={"advantage": "others"})
+    assert online("group", 1, objective=objective).yields == "group"
+
+
+def test_a_critic_names_its_reward_model():
+    critic = with_objective(PPO, critic=Critic(start="reward-model"))
+    assert critic.critic == "reward-model"
+    assert critic.needs() == {"reward-model"}
+    assert (with_objective(PPO).critic, with_objective(PPO).needs()) == ("start", set())
+    assert road(SFT, REWARD_MODEL, critic).last == critic
+    with pytest.raises(ConfigError, match="critic cannot be 'verifier'"):
+        with_objective(PPO, critic=Critic(start="verifier"))
+
+
+def test_beta_means_something_where_there_is_a_price():
+    """An implicit reward and a KL have one; a plain expected reward and an odds ratio do not."""
+    assert IMPLICIT.uses_beta
+    assert RLOO.uses_beta
+    assert not RLOO.model_copy(update={"kl": "none"}).uses_beta
+    assert not Objective(loss="odds-ratio").uses_beta
+    assert IMPLICIT.model_copy(update={"beta": 0.1, "beta_factor": 20.0}).price == 2.0
+    with pytest.raises(ValueError, match="beta is not given yet"):
+        IMPLICIT.model_copy(update={"beta": None}).price  # noqa: B018
+
+
 def test_an_empty_road_is_refused():
     with pytest.raises(ValidationError, match="stages"):
         Road(name="r", stages=())
@@ -441,7 +601,7 @@ def test_an_empty_road_is_refused():
     ("make", "key"),
     [
         (lambda: Source.model_validate({"who": "pairs", "per_promt": 2}), "per_promt"),
-        (lambda: Objective.model_validate({"loss": "rloo", "betta": 1}), "betta"),
+        (lambda: Objective.model_validate({"loss": "rebel", "betta": 1}), "betta"),
         (lambda: Schedule.model_validate({"lr": 1e-3}), "lr"),
         (lambda: stage(rounds=3), "rounds"),
         (lambda: Road.model_validate({"name": "r", "stages": [SFT], "stage": 1}), "stage"),

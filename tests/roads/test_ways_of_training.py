@@ -17,8 +17,16 @@ from allroads.models.states import Rows
 from allroads.roads.loop import Keeping, train
 from allroads.roads.stage import Stage
 from tests.conftest import tiny_policy
-from tests.roads.problem import PROMPTS, STAGES, same_weights, supplies, weights_of
-from tests.roads.test_loop import Killed, die_at, total_steps
+from tests.roads.problem import (
+    PROMPTS,
+    STAGES,
+    Killed,
+    die_at,
+    same_weights,
+    supplies,
+    total_steps,
+    weights_of,
+)
 
 SIZE = Lora(rank=2, alpha=4.0)
 NAMES = ("sft", "dpo", "reward-model", "online-dpo", "rloo")

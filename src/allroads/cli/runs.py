@@ -119,6 +119,7 @@ def train(
     from allroads.errors import ConfigError
     from allroads.lab.compare import prepare
     from allroads.lab.jobs import chosen_roads
+    from allroads.lab.trained import NAME
 
     prepared = prepare(built)
     knob = chosen_roads(built, prepared.settings.recipe)[0].knob
@@ -127,5 +128,6 @@ def train(
     costs = estimate(prepared)
     listener = Progress({name: cost for name, (_, cost) in costs.items()}, 1)
     where = api.train(road, out=out, value=beta, seed=seed, config=built, listener=listener)
+    typer.echo(f"\n{(out / NAME).read_text('utf-8')}")
     typer.echo(f"Checkpoint: {where.resolve()}")
     printing.trackers(out, built)

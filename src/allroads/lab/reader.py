@@ -249,13 +249,16 @@ class Reader:
         return Cost(**self._result(job_id)["cost"])
 
     def notes(self) -> list[str]:
-        """What was counted along the way: dropped units, unfinished samples."""
+        """What was counted along the way: samples without a score, dropped units."""
         out = list(self.audit().warnings())
         for job in self._plan.jobs.values():
             if job.kind != "stage" or not job.stage.source.sampled or self._failed(job.id):
                 continue
             lines = _lines(self._folder / "checkpoints" / job.id / "metrics.jsonl")
             rounds = {line["round"]: line for line in lines}
+            failed = round(sum(line.get("failed", 0.0) for line in rounds.values()))
+            if failed:
+                out.append(f"{job.id}: its labeller gave {failed} samples no score; left out")
             dropped = sum(line.get("dropped", 0.0) for line in rounds.values())
             kept = sum(line["units"] for line in lines) / job.stage.schedule.epochs
             if dropped > 0.1 * (dropped + kept):

@@ -17,7 +17,8 @@ from allroads.models.reward_model import RewardModel
 from allroads.models.states import Rows
 from allroads.objectives import implicit_reward
 from allroads.records import Cost
-from allroads.roads.losses import LOSSES, Scored, ScoredTokens
+from allroads.roads.losses import LOSSES
+from allroads.roads.scored import Scored, ScoredTokens
 from allroads.roads.stage import Stage
 from allroads.roads.supplies import Supplies
 from allroads.roads.units import PerToken, Unit
@@ -92,10 +93,10 @@ def _flops_per_token(model: nn.Module) -> float:
 @torch.no_grad()
 def _kl_baseline(
     stage: Stage, trainee: Trainee, supplies: Supplies, units: list[Unit], cost: Cost
-) -> Tensor:
+) -> float:
     """Beta times the KL that completions of other prompts show, over the minibatch, at least 0."""
     policy = cast(Policy, trainee)
-    total, count, logprob = 0.0, 0, torch.empty(0)
+    total, count = 0.0, 0
     for part in _pieces(units, supplies.token_budget):
         rows = _rows([(u.prompt, u.mismatched or ()) for u in part])
         logprob = policy.sequence_logprobs(rows, temperature=supplies.temperature)
@@ -104,7 +105,7 @@ def _kl_baseline(
         count += len(rows)
         cost.tokens_scored += rows.tokens
         cost.flops += 2.0 * policy.parameters_count * rows.tokens
-    return logprob.new_tensor(stage.objective.price * max(0.0, total / count))
+    return stage.objective.price * max(0.0, total / count)
 
 
 def _scored(
@@ -113,7 +114,7 @@ def _scored(
     supplies: Supplies,
     units: list[Unit],
     rows: Rows,
-    baseline: Tensor | None,
+    baseline: float | None,
 ) -> Scored:
     k = len(units[0].completions)
     lengths = torch.tensor([len(c) for c in rows.completions])
@@ -148,7 +149,7 @@ def _scored(
         behaviour=anchor,
         reward=known("reward"),
         advantage=known("advantage"),
-        baseline=baseline,
+        baseline=None if baseline is None else logprob.new_tensor(baseline),
         limit=supplies.max_new_tokens,
     )
     if not LOSSES[objective.loss].by_token:

@@ -197,7 +197,7 @@ def test_roads_that_the_data_cannot_feed():
     assert "road 'x' is unknown: valid: best-of-n, " in refused(world="routes", roads=["x"])
     assert refused(world="routes", roads=["rloo"], temperature=0.7) == (
         "road 'rloo': stage 'rloo' samples at temperature 1, but log-probabilities are taken at "
-        "0.7; a policy gradient needs both the same"
+        "0.7; ratios to the policy that wrote need both the same"
     )
 
 

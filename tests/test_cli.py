@@ -429,8 +429,13 @@ def test_train_says_where_the_checkpoint_lies(run: Run, settings: Path, tmp_path
     # A price that the configuration does not name.
     answer = run(*ask, "--beta", "0.3", "--seed", "3")
     assert answer.code == 0
-    folder = answer.out.strip().removeprefix("Checkpoint: ")
+    *report, last = answer.out.strip().splitlines()
+    folder = last.removeprefix("Checkpoint: ")
     assert "dpo-b0.3-s3-" in folder
+    assert "\n".join(report).strip() == (tmp_path / "run" / "training.md").read_text().strip()
+    assert [line for line in report if line.startswith("#")] == ["# dpo", "## sft", "## dpo"]
+    # The first loss of DPO, and its meaning beside it.
+    assert any(line.startswith("| loss | 0.69") and "objective" in line for line in report)
     AutoModelForCausalLM.from_pretrained(folder)
     assert len(AutoTokenizer.from_pretrained(folder)) == 17
     answer = run("train", "best-of-n", "--config", settings, "--out", tmp_path / "other")

@@ -28,12 +28,12 @@ from tests.roads.problem import kinds_of, made_of
 EOS, LENGTH, LETTERS = 0, 2, (1, 2, 3)
 LEAVES: list[Tokens] = [(EOS,), *itertools.product(LETTERS, (EOS, *LETTERS))]
 """Every answer: end at once, or a letter and one more token, where the task ends."""
-LEARNT = Schedule(learning_rate=4e-2, batch_size=16, epochs=3, warmup=0.0)
+LEARNT = Schedule(learning_rate=6e-2, batch_size=16, epochs=2, warmup=0.0)
 RECIPE = Recipe(
     sft=LEARNT,
     reward=LEARNT,
     policy=LEARNT,
-    online=Schedule(learning_rate=4e-2, batch_size=12, rounds=8, warmup=0.0),
+    online=Schedule(learning_rate=5e-2, batch_size=12, rounds=6, warmup=0.0),
     batch_samples=4,
     group=4,
     reuse=2,

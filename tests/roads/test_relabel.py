@@ -140,9 +140,9 @@ def test_what_only_the_old_labeller_stood_on_goes_with_it():
         (
             "dpo@verifier",
             "road 'dpo@verifier': 'dpo' has no labeller to replace, its last stage 'dpo' learns "
-            "from pairs; ask for a road that ends in sampled completions, for example "
-            "online-dpo@verifier",
+            "from pairs; ask for a road whose samples are scored, for example online-dpo@verifier",
         ),
+        ("spin@judge", "'spin' has no labeller to replace, its last stage 'spin' learns from demo"),
         ("sft@judge", "'sft' has no labeller to replace, its last stage 'sft' learns from demons"),
         ("reward-model@judge", "'reward-model' has no labeller to replace"),
     ],

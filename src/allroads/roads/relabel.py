@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from allroads.errors import ConfigError, nearest
-from allroads.roads.choices import DATA, JUDGE, VERIFIER
+from allroads.roads.choices import DATA, DEMONSTRATIONS, JUDGE, VERIFIER
 from allroads.roads.stage import Road, Stage
 
 AT = "@"
@@ -52,8 +52,8 @@ def with_labeller(road: Road, labeller: str, table: Mapping[str, Road]) -> Road:
     if last.labeller in ("none", DATA):
         raise ConfigError(
             f"road {name!r}: {road.name!r} has no labeller to replace, its last stage "
-            f"{last.name!r} learns from {last.source.who}; ask for a road that ends in sampled "
-            f"completions, for example online-dpo{AT}{labeller}"
+            f"{last.name!r} learns from {_taught_by(last)}; ask for a road whose samples are "
+            f"scored, for example online-dpo{AT}{labeller}"
         )
     freed = _behind(last.labeller, road.stages)
     relabelled = last.model_copy(update={"labeller": labeller})
@@ -72,6 +72,10 @@ def with_labeller(road: Road, labeller: str, table: Mapping[str, Road]) -> Road:
         source=road.source,
         purpose=road.purpose,
     )
+
+
+def _taught_by(stage: Stage) -> str:
+    return DEMONSTRATIONS if stage.pick == "demonstrated" else stage.source.who
 
 
 def _lacking(road: Road, labeller: str, table: Mapping[str, Road]) -> list[Stage]:

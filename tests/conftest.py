@@ -92,6 +92,7 @@ def family(request: pytest.FixtureRequest) -> str:
 LONGEST = (
     "tests/lab/test_kill.py",
     "tests/lab/test_compare_files.py",
+    "tests/data/test_sentiment.py",
     "tests/lab/test_judging.py",
     "tests/lab/test_results.py",
     "tests/test_cli.py",
@@ -104,7 +105,6 @@ LONGEST = (
     "tests/lab/test_jobs.py",
     "tests/report/test_page.py",
     "tests/roads/test_ways_of_training.py",
-    "tests/data/test_sentiment.py",
 )
 """Begun first, so that no worker starts on one of them when the others have nothing left to do."""
 

@@ -342,7 +342,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, settings: Path, 
     answer = run("compare", "--config", settings, "--out", tmp_path / "run", "--dry-run")
     assert (answer.code, answer.err) == (0, "")
     assert sorted(tmp_path.rglob("*")) == before
-    assert "65 jobs in 1 processes of 1 thread(s)" in answer.out
+    assert "39 jobs in 1 processes of 1 thread(s)" in answer.out
     assert "Estimated time: " in answer.out
     for stage in ("sft", "reward-model", "dpo-b0.5", "best-of-n", "evaluate"):
         assert any(line.startswith(stage) for line in answer.out.splitlines())
@@ -415,7 +415,7 @@ def test_report_of_what_is_not_finished(
     lost.unlink()
     answer = run("report", folder)
     assert answer.code == 2
-    assert f"1 of 65 jobs are not finished (first: {lost.stem})" in answer.error
+    assert f"1 of 39 jobs are not finished (first: {lost.stem})" in answer.error
     assert f"--out {folder}" in answer.error, "says how to go on"
 
 

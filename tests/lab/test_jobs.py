@@ -43,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_shared_stages_are_planned_once_for_each_seed():
-    plan = plan_of(seeds=[0, 1], betas=[0.2, 0.5])
+    plan = plan_of(roads=list(tiny.EVERY_ROAD), seeds=[0, 1], betas=[0.2, 0.5])
     for name, times in {
         "sft": 2,
         "reward-model": 2,  # four roads use it

@@ -438,6 +438,14 @@ def test_train_says_where_the_checkpoint_lies(run: Run, settings: Path, tmp_path
     assert any(line.startswith("| loss | 0.69") and "objective" in line for line in report)
     AutoModelForCausalLM.from_pretrained(folder)
     assert len(AutoTokenizer.from_pretrained(folder)) == 17
+    fields = yaml.safe_load(settings.read_text())
+    fields["recipe"]["policy"]["learning_rate"] = 1e30
+    (tmp_path / "wild.yaml").write_text(yaml.safe_dump(fields))
+    wild = ["train", "dpo", "--config", tmp_path / "wild.yaml", "--beta", "0.3", "--seed", "3"]
+    answer = run(*wild, "--out", tmp_path / "run")
+    assert answer.code == 1
+    assert answer.err.splitlines()[-1].startswith("error: road 'dpo' could not be trained; ")
+    assert "lower the learning rate" in (tmp_path / "run" / "training.md").read_text()
     answer = run("train", "best-of-n", "--config", settings, "--out", tmp_path / "other")
     assert answer.code == 2
     assert "trains no model of its own; train 'reward-model'" in answer.error

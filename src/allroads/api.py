@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from allroads.errors import ConfigError, nearest
+from allroads.errors import ConfigError, TrainingError, nearest
 from allroads.lab import compare as _compare
 from allroads.lab import export as _export
 from allroads.lab import tracking
@@ -128,6 +128,7 @@ def train(
 
     Raises:
         ConfigError: for best-of-N, which trains nothing beside its reward model.
+        TrainingError: when a stage found nothing to learn from, or diverged.
     """
     base = config or build_config(fields, origin="train()")
     changes: dict[str, Any] = {"roads": (road,), "seeds": (seed,)}
@@ -148,7 +149,9 @@ def train(
         cards = Cards(folder, chosen, prepared.settings, prepared.plan, manifest)
         run_jobs(jobs, folder, chosen, prepared.settings, cards.after(listener))
         model = folder / "checkpoints" / target / "model"
-        write_training_report(folder, road, jobs, model)
+        report = write_training_report(folder, road, jobs, model)
+    if not model.is_dir():
+        raise TrainingError(f"road {road!r} could not be trained; {report} says why")
     return model
 
 

@@ -9,377 +9,71 @@ of 32. Single precision on the CPU; rewards come from the same cheap function of
 
 Both sides train for two steps that are not timed and `--steps` that are; the one pass of the
 reference over the data (DPO, KTO) is shared out over all of them, as in one epoch. Every figure
-comes from a process of its own, ours and TRL's in turn. FLOPs are what torch counts of matrix
-products and attention, in processes of their own. A ratio is TRL's over ours: of seconds, of FLOPs,
-and of the two (how much faster we do the same arithmetic). TRL has to be installed.
+comes from a process of its own, ours and TRL's in turn. FLOPs are what torch counts, in another
+run, of all matrix products but those inside attention, which it cannot see on a CPU. A ratio is
+TRL's over ours: of seconds, of FLOPs, and of the two (how much faster we do the same arithmetic).
+TRL has to be installed.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
+import importlib
 import json
 import multiprocessing
 import os
-import random
 import resource
 import statistics
 import tempfile
-import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from peer.ours import ours
+from peer.task import EOS, PAD, SKIP, UNITS, Clock, Task
+from peer.trl_side import module_of, theirs
+
 WORKS = ("sft", "reward", "dpo", "kto", "online-dpo", "rloo", "grpo")
-UNITS = {"reward": "pairs", "dpo": "pairs", "kto": "pairs"}
 SIZES: dict[str, dict[str, int]] = {
     "A": {"layers": 4, "width": 128, "heads": 4, "vocabulary": 1024, "batch": 32},
     "B": {"layers": 12, "width": 512, "heads": 8, "vocabulary": 50304, "batch": 8},
 }
-LENGTH = 32
-"""Tokens of a prompt, and of a completion with its end."""
-GROUP = 4
-"""Completions a prompt, of RLOO and GRPO."""
-SKIP = 2
-"""Steps before the clock counts."""
-BETA, RATE = 0.1, 1e-5
-EOS, PAD = 0, 1
-
-
-@dataclass(frozen=True)
-class Task:
-    """One measurement; `count` is of FLOPs instead of time."""
-
-    side: str
-    work: str
-    folder: str
-    vocabulary: int
-    batch: int
-    adapter: bool
-    steps: int
-    count: bool = False
-
-    @property
-    def prompts(self) -> int:
-        """Of one step."""
-        return self.batch // GROUP if self.work in ("rloo", "grpo") else self.batch
-
-    @property
-    def completions(self) -> int:
-        """Of one step."""
-        return self.batch * (1 if self.work in ("sft", "rloo", "grpo") else 2)
-
-    @property
-    def done(self) -> int:
-        """What a step handles, in the unit of the table."""
-        return self.batch if self.work in UNITS else self.completions
-
-    def texts(self) -> list[tuple[list[int], list[int], list[int]]]:
-        """(prompt, better, worse) for every step."""
-        rng = random.Random(0)
-
-        def draw(count: int) -> list[int]:
-            return [rng.randrange(PAD + 1, self.vocabulary) for _ in range(count)]
-
-        return [
-            (draw(LENGTH), [*draw(LENGTH - 1), EOS], [*draw(LENGTH - 1), EOS])
-            for _ in range(self.prompts * self.steps)
-        ]
-
-
-class Clock:
-    """Wall and processor time at the end of every step, and of what is done once for all."""
-
-    def __init__(self) -> None:
-        self.ends: list[tuple[float, float]] = []
-        self.once = (0.0, 0.0)
-
-    def tick(self, *_: object) -> None:
-        """A step is over."""
-        self.ends.append(_now())
-
-    def timing(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, whose time is shared out over the steps."""
-
-        def timed(*args: Any, **options: Any) -> Any:
-            since = _now()
-            out = function(*args, **options)
-            wall, cpu = _now()
-            self.once = (self.once[0] + wall - since[0], self.once[1] + cpu - since[1])
-            return out
-
-        return timed
-
-    def seconds(self) -> dict[str, float]:
-        """Of one step, wall and processor; `once` is the share that was spent before."""
-        first, last, count = self.ends[SKIP - 1], self.ends[-1], len(self.ends)
-        step, cpu = ((b - a) / (count - SKIP) for a, b in zip(first, last, strict=True))
-        wall, once_cpu = (value / count for value in self.once)
-        return {"seconds": step + wall, "cpu": cpu + once_cpu, "once": wall}
-
-
-def _now() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
-
-
-def reward(completions: list[Any]) -> list[float]:
-    """The mean token id."""
-    return [sum(ids) / len(ids) for ids in completions]
-
-
-# Ours --------------------------------------------------------------------------------------------
-
-
-def stage_of(task: Task) -> Any:
-    """What our loop trains; the choices are those of TRL's trainer."""
-    from allroads.roads.choices import Objective, Schedule, Source
-    from allroads.roads.stage import Stage
-
-    pairs = {"source": Source(who="pairs"), "labeller": "data"}
-    near = {"reference": "start", "beta": BETA}
-    implicit = {"score": "implicit", **near}
-
-    def fresh(count: int, pick: str) -> dict[str, Any]:
-        source = Source(who="self", per_prompt=count, refresh="update")
-        return {"source": source, "labeller": "verifier", "pick": pick}
-
-    made, objective = {
-        "sft": ({"source": Source(who="demonstrations")}, {"loss": "likelihood"}),
-        "reward": (pairs, {"loss": "bradley-terry", "score": "head-last"}),
-        "dpo": (pairs, {"loss": "bradley-terry", **implicit}),
-        "kto": (pairs, {"loss": "kahneman-tversky", **implicit}),
-        "online-dpo": (fresh(2, "two"), {"loss": "bradley-terry", **implicit}),
-        "rloo": (
-            fresh(GROUP, "group"),
-            {"loss": "policy-gradient", "advantage": "leave-one-out", "kl": "reward", **near},
-        ),
-        "grpo": (
-            fresh(GROUP, "group"),
-            {
-                **{"loss": "clipped", "advantage": "standardised", "kl": "loss"},
-                **{"normalise": "sequence", **near},
-            },
-        ),
-    }[task.work]
-    schedule = Schedule(
-        learning_rate=RATE,
-        batch_size=task.prompts,
-        rounds=task.steps if made["source"].sampled else 1,
-    )
-    return Stage(
-        name=f"measured-{task.work}", objective=Objective(**objective), schedule=schedule, **made
-    )
-
-
-def dataset_of(task: Task) -> Any:
-    """Pairs, demonstrations and prompts of all steps."""
-    from allroads.data.audit import audit_of
-    from allroads.data.dataset import Dataset
-    from allroads.data.split import SPLITS
-    from allroads.types import Demonstration, Pair, Prompt, Split
-
-    rows = [(str(i), *map(tuple, row)) for i, row in enumerate(task.texts())]
-    pairs: dict[Split, tuple[Pair, ...]] = {split: () for split in SPLITS}
-    pairs["train"] = tuple(Pair(prompt_id=i, prompt=p, chosen=b, rejected=w) for i, p, b, w in rows)
-    shown = tuple(Demonstration(prompt_id=i, prompt=p, completion=b) for i, p, b, _ in rows)
-    prompts = tuple(Prompt(prompt_id=i, tokens=p) for i, p, _, _ in rows)
-    audit = audit_of(
-        pairs=pairs,
-        demonstrations=shown,
-        sources=(),
-        max_length=2 * LENGTH,
-        over_long="drop",
-        eos_id=EOS,
-    )
-    by_split = {split: prompts if split == "train" else () for split in SPLITS}
-    return Dataset(pairs=pairs, demonstrations=shown, prompts=by_split, audit=audit)
-
-
-def ours(task: Task, clock: Clock) -> None:
-    """The stage through the loop."""
-    import torch
-
-    from allroads.judges import CallableLabeller
-    from allroads.models.lora import Lora, add_adapter
-    from allroads.models.policy import load_policy
-    from allroads.models.reward_model import reward_model_on
-    from allroads.roads import loop
-    from allroads.roads.supplies import Supplies
-
-    stage, dataset = stage_of(task), dataset_of(task)
-    base = load_policy(task.folder, eos_id=EOS, dtype=torch.float32, device=torch.device("cpu"))
-    adapter = Lora() if task.adapter else None
-    if adapter is not None:
-        base.model.requires_grad_(requires_grad=False)
-    needs_reference = stage.objective.reference is not None
-    if task.work == "reward":
-        trainee: Any = reward_model_on(base, reading="last", seed=0, adapter=adapter)
-    elif adapter is not None or needs_reference:
-        trainee = base.twin()
-        if adapter is not None:
-            add_adapter(trainee.model, adapter, seed=0)
-    else:
-        trainee = base
-    supplies = Supplies(
-        dataset=dataset,
-        seed=0,
-        address="benchmark",
-        reference=base if needs_reference else None,
-        writer=None,
-        labeller=CallableLabeller(lambda _, completions: reward(list(completions))),
-        temperature=1.0,
-        max_new_tokens=LENGTH,
-        token_budget=4096,
-        sample_batch=256,
-        fixed_length=True,
-    )
-    if not needs_reference and adapter is None:
-        del base
-    if not stage.source.sampled:
-        loop.gather = clock.timing(loop.gather)
-    with tempfile.TemporaryDirectory() as folder:
-        keeping = loop.Keeping(Path(folder), snapshots=0, checkpoint_seconds=1e9)
-        loop.train(stage, trainee, supplies, keeping, clock.tick)
-
-
-# TRL's -------------------------------------------------------------------------------------------
-
-TRAINERS = {
-    "sft": ("trl.trainer", "sft", "SFT"),
-    "reward": ("trl.trainer", "reward", "Reward"),
-    "dpo": ("trl.trainer", "dpo", "DPO"),
-    "kto": ("trl.trainer", "kto", "KTO"),
-    "online-dpo": ("trl.experimental.online_dpo", "online_dpo", "OnlineDPO"),
-    "rloo": ("trl.trainer", "rloo", "RLOO"),
-    "grpo": ("trl.trainer", "grpo", "GRPO"),
-}
-_REFERENCE_ONCE = {"beta": BETA, "precompute_ref_log_probs": True}
-_GROUPS = {"beta": BETA, "num_generations": GROUP, "max_completion_length": LENGTH}
-FLAGS: dict[str, dict[str, Any]] = {
-    "dpo": _REFERENCE_ONCE,
-    "kto": _REFERENCE_ONCE,
-    "online-dpo": {"beta": BETA, "max_new_tokens": LENGTH, "temperature": 1.0},
-    "rloo": _GROUPS,
-    "grpo": {**_GROUPS, "loss_type": "grpo", "use_bias_correction_kl": False},
-}
-PLAIN = {
-    **{"learning_rate": RATE, "bf16": False, "gradient_checkpointing": False, "use_cpu": True},
-    **{"report_to": "none", "logging_strategy": "no", "save_strategy": "no", "disable_tqdm": True},
-    **{"dataloader_pin_memory": False, "seed": 0},
-}
-
-
-def rows_of(task: Task) -> Any:
-    """The same tokens as texts, for the tokenizer of whole words; TRL adds the end itself."""
-    from datasets import Dataset
-
-    def text(ids: list[int]) -> str:
-        return " ".join(f"w{i}" for i in ids if i != EOS)
-
-    rows = [(text(p), f" {text(b)}", f" {text(w)}") for p, b, w in task.texts()]
-    prompt, better, worse = map(list, zip(*rows, strict=True))
-    if task.work == "sft":
-        return Dataset.from_dict({"prompt": prompt, "completion": better})
-    if task.work in ("reward", "dpo"):
-        return Dataset.from_dict({"prompt": prompt, "chosen": better, "rejected": worse})
-    if task.work == "kto":
-        mixed = [(p, c, c is b) for p, b, w in rows for c in (b, w)]
-        columns = zip(("prompt", "completion", "label"), zip(*mixed, strict=True), strict=True)
-        return Dataset.from_dict({name: list(values) for name, values in columns})
-    return Dataset.from_dict({"prompt": prompt})
-
-
-def trainer_of(task: Task, folder: str, clock: Clock) -> Any:
-    """TRL's trainer; what it does to the texts before training is not timed."""
-    import importlib
-
-    import torch
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-    )
-
-    room, module, name = TRAINERS[task.work]
-    trainer = getattr(importlib.import_module(f"{room}.{module}_trainer"), f"{name}Trainer")
-    config = getattr(importlib.import_module(f"{room}.{module}_config"), f"{name}Config")
-    if task.work in ("dpo", "kto"):
-        trainer._precompute_ref_logps = clock.timing(trainer._precompute_ref_logps)
-    model: Any = partial(AutoModelForCausalLM.from_pretrained, task.folder, dtype=torch.float32)
-    if task.work == "reward":
-        read = AutoModelForSequenceClassification.from_pretrained
-        model = partial(read, task.folder, num_labels=1, dtype=torch.float32)
-    # DPO counts pairs; KTO and the roads of groups count completions.
-    size = task.completions if task.work in ("kto", "rloo", "grpo") else task.batch
-    more: dict[str, Any] = {}
-    if task.work in ("online-dpo", "rloo", "grpo"):
-        more["reward_funcs"] = lambda completion_ids, **_: reward(completion_ids)
-    if task.adapter:
-        from peft import LoraConfig
-
-        kind = "SEQ_CLS" if task.work == "reward" else "CAUSAL_LM"
-        more["peft_config"] = LoraConfig(
-            r=16, lora_alpha=32, target_modules="all-linear", task_type=kind
-        )
-    tokenizer = AutoTokenizer.from_pretrained(Path(task.folder) / "words")
-    return trainer(
-        model=model(),
-        args=config(
-            output_dir=folder,
-            max_steps=task.steps,
-            per_device_train_batch_size=size,
-            **PLAIN,
-            **FLAGS.get(task.work, {}),
-        ),
-        processing_class=tokenizer,
-        train_dataset=rows_of(task),
-        **more,
-    )
-
-
-def theirs(task: Task, clock: Clock) -> None:
-    """The same through TRL."""
-    from transformers import TrainerCallback
-
-    class Ticks(TrainerCallback):
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            clock.tick()
-
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = trainer_of(task, folder, clock)
-        trainer.add_callback(Ticks())
-        with contextlib.redirect_stdout(io.StringIO()):
-            trainer.train()
 
 
 # Measuring ---------------------------------------------------------------------------------------
 
 
 def measure(task: Task, queue: Any) -> None:
-    """In a process of its own: seconds and peak of a step, or its FLOPs."""
+    """In a process of its own: seconds of a step, the peak (`idle`: before any model), FLOPs."""
     import torch
 
     torch.manual_seed(0)
-    clock = Clock()
-    run = ours if task.side == "ours" else theirs
+    run, room = (
+        (ours, "allroads.roads.loop")
+        if task.side == "ours"
+        else (theirs, module_of(task, "trainer"))
+    )
     try:
+        importlib.import_module(room)
+        idle, clock = _peak(), Clock()
+        run(task, clock)
+        found = {**clock.seconds(), "idle": idle, "peak": _peak()}
         if task.count:
             from torch.utils.flop_counter import FlopCounterMode
 
             with FlopCounterMode(display=False) as counter:
-                run(task, clock)
-            found = {"flops": counter.get_total_flops() / task.steps}
-        else:
-            run(task, clock)
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            found = {**clock.seconds(), "peak": peak}
+                run(replace(task, steps=1), Clock())
+            found["flops"] = counter.get_total_flops()
         queue.put(json.dumps(found))
     except Exception:
         queue.put(json.dumps({"error": traceback.format_exc()}))
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def prepare(name: str, folder: str, queue: Any) -> None:
@@ -428,9 +122,10 @@ def alone(function: Callable[..., None], *args: Any) -> Any:
     queue: Any = context.Queue()
     process = context.Process(target=function, args=(*args, queue))
     process.start()
-    found = queue.get()
     process.join()
-    return found
+    if process.exitcode:
+        raise RuntimeError(f"a process died with code {process.exitcode}")
+    return queue.get()
 
 
 def taken(task: Task) -> dict[str, float]:
@@ -467,18 +162,16 @@ def compared(asked: argparse.Namespace, work: str, folder: str, vocabulary: int)
     runs: dict[str, list[dict[str, float]]] = {"ours": [], "trl": []}
     for repeat in range(asked.repeats):
         for side in ("ours", "trl") if repeat % 2 == 0 else ("trl", "ours"):
-            runs[side].append(taken(make(side=side, steps=asked.steps + SKIP)))
-    flops = {side: taken(make(side=side, steps=SKIP + 1, count=True))["flops"] for side in runs}
+            task = make(side=side, steps=asked.steps + SKIP, count=repeat == 0)
+            runs[side].append(taken(task))
     done = make(side="ours", steps=1).done
-    return {"work": work, "unit": UNITS.get(work, "completions"), "done": done} | {
-        "runs": runs,
-        "flops": flops,
-    }
+    return {"work": work, "unit": UNITS.get(work, "completions"), "done": done, "runs": runs}
 
 
 def line(found: dict[str, Any]) -> str:
     """A row of the table: medians, and the range of the ratio over the repeats."""
-    runs, flops = found["runs"], found["flops"]
+    runs = found["runs"]
+    flops = {side: of_side[0]["flops"] for side, of_side in runs.items()}
 
     def median(side: str, name: str) -> float:
         return statistics.median(run[name] for run in runs[side])

@@ -22,7 +22,7 @@ _COMPACT_BELOW = 0.75
 """Finished rows are removed once fewer than this share of the batch is still running."""
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sample(
     policy: Policy,
     prompts: Sequence[Prompt],

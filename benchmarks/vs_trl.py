@@ -51,13 +51,8 @@ def measure(task: Task, queue: Any) -> None:
     import torch
 
     torch.manual_seed(0)
-    run, room = (
-        (ours, "allroads.roads.loop")
-        if task.side == "ours"
-        else (theirs, module_of(task, "trainer"))
-    )
+    run = ours if task.side == "ours" else theirs
     try:
-        importlib.import_module(room)
         idle, clock = _peak(), Clock()
         run(task, clock)
         found = {**clock.seconds(), "idle": idle, "peak": _peak()}
@@ -70,6 +65,45 @@ def measure(task: Task, queue: Any) -> None:
         queue.put(json.dumps(found))
     except Exception:
         queue.put(json.dumps({"error": traceback.format_exc()}))
+
+
+def serve(modules: list[str], tasks: Any, found: Any) -> None:
+    """Imports what one side needs, once, and forks for every measurement until there is none."""
+    for name in modules:
+        importlib.import_module(name)
+    context = multiprocessing.get_context("fork")
+    while (task := tasks.get()) is not None:
+        process = context.Process(target=measure, args=(task, found))
+        process.start()
+        process.join()
+        if process.exitcode:
+            found.put(json.dumps({"error": f"died with code {process.exitcode}"}))
+
+
+class Side:
+    """A process that has imported ours or TRL's, whose children measure."""
+
+    def __init__(self, modules: list[str]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._tasks: Any = context.Queue()
+        self._found: Any = context.Queue()
+        context.Process(target=serve, args=(modules, self._tasks, self._found)).start()
+
+    def measured(self, task: Task) -> dict[str, float]:
+        """One measurement.
+
+        Raises:
+            RuntimeError: with what went wrong in its process.
+        """
+        self._tasks.put(task)
+        found = json.loads(self._found.get())
+        if "error" in found:
+            raise RuntimeError(f"{task.side} {task.work}:\n{found['error']}")
+        return found
+
+    def close(self) -> None:
+        """No more measurements."""
+        self._tasks.put(None)
 
 
 def _peak() -> float:
@@ -128,18 +162,6 @@ def alone(function: Callable[..., None], *args: Any) -> Any:
     return queue.get()
 
 
-def taken(task: Task) -> dict[str, float]:
-    """One measurement.
-
-    Raises:
-        RuntimeError: with what went wrong in its process.
-    """
-    found = json.loads(alone(measure, task))
-    if "error" in found:
-        raise RuntimeError(f"{task.side} {task.work}:\n{found['error']}")
-    return found
-
-
 # The table ---------------------------------------------------------------------------------------
 
 HEADER = (
@@ -148,7 +170,9 @@ HEADER = (
 )
 
 
-def compared(asked: argparse.Namespace, work: str, folder: str, vocabulary: int) -> dict[str, Any]:
+def compared(
+    asked: argparse.Namespace, work: str, folder: str, vocabulary: int, sides: dict[str, Side]
+) -> dict[str, Any]:
     """All repeats of one kind of work, ours and TRL's in turn."""
     batch = SIZES[asked.model]["batch"] if asked.model in SIZES else 8
     make = partial(
@@ -163,7 +187,7 @@ def compared(asked: argparse.Namespace, work: str, folder: str, vocabulary: int)
     for repeat in range(asked.repeats):
         for side in ("ours", "trl") if repeat % 2 == 0 else ("trl", "ours"):
             task = make(side=side, steps=asked.steps + SKIP, count=repeat == 0)
-            runs[side].append(taken(task))
+            runs[side].append(sides[side].measured(task))
     done = make(side="ours", steps=1).done
     return {"work": work, "unit": UNITS.get(work, "completions"), "done": done, "runs": runs}
 
@@ -216,11 +240,20 @@ def main() -> None:
     print(HEADER, flush=True)
     with tempfile.TemporaryDirectory() as folder:
         vocabulary = alone(prepare, asked.model, folder)
-        for work in works:
-            everything.append(compared(asked, work, folder, vocabulary))
-            print(line(everything[-1]), flush=True)
-            if asked.json:
-                asked.json.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+        sides = {
+            "ours": Side(["allroads.roads.loop"]),
+            "trl": Side([module_of(work, "trainer") for work in works]),
+        }
+        try:
+            for work in works:
+                everything.append(compared(asked, work, folder, vocabulary, sides))
+                print(line(everything[-1]), flush=True)
+                if asked.json:
+                    text = json.dumps(everything, indent=1) + "\n"
+                    asked.json.write_text(text, encoding="utf-8")
+        finally:
+            for side in sides.values():
+                side.close()
 
 
 if __name__ == "__main__":

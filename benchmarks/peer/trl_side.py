@@ -37,9 +37,9 @@ PLAIN = {
 }
 
 
-def module_of(task: Task, what: str) -> str:
+def module_of(work: str, what: str) -> str:
     """Where TRL keeps the trainer, or its config."""
-    room, name, _ = TRAINERS[task.work]
+    room, name, _ = TRAINERS[work]
     return f"{room}.{name}_{what}"
 
 
@@ -73,8 +73,8 @@ def trainer_of(task: Task, folder: str, clock: Clock) -> Any:
     )
 
     name = TRAINERS[task.work][2]
-    trainer = getattr(importlib.import_module(module_of(task, "trainer")), f"{name}Trainer")
-    config = getattr(importlib.import_module(module_of(task, "config")), f"{name}Config")
+    trainer = getattr(importlib.import_module(module_of(task.work, "trainer")), f"{name}Trainer")
+    config = getattr(importlib.import_module(module_of(task.work, "config")), f"{name}Config")
     if task.work in ("dpo", "kto"):
         trainer._precompute_ref_logps = clock.timing(trainer._precompute_ref_logps)
     model: Any = partial(AutoModelForCausalLM.from_pretrained, task.folder, dtype=torch.float32)

@@ -157,7 +157,10 @@ def _tensor(value: object) -> Tensor:
 
 
 def _pick(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    return torch.log_softmax(wide(logits) / temperature, dim=-1).gather(1, targets[:, None])[:, 0]
+    logits = wide(logits)
+    if temperature != 1.0:  # Dividing by one would only copy every logit, here and backward.
+        logits = logits / temperature
+    return torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ _COMPACT_BELOW = 0.75
 """Finished rows are removed once fewer than this share of the batch is still running."""
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sample(
     policy: Policy,
     prompts: Sequence[Prompt],
@@ -93,16 +93,20 @@ def _widest(device: torch.device) -> torch.dtype:
 
 def _choose(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     wide = logits.to(uniform.dtype)
-    logprobs = torch.log_softmax(wide if temperature == 0 else wide / temperature, dim=-1)
     if temperature == 0:
+        logprobs = torch.log_softmax(wide, dim=-1)
         tokens = logprobs.argmax(dim=-1)
-    else:
-        cumulative = logprobs.exp().cumsum(dim=-1)
-        # Scaled by the last entry, so that rounding never leaves a gap above it.
-        target = uniform[:, None] * cumulative[:, -1:]
-        tokens = torch.searchsorted(cumulative, target, right=True)[:, 0]
-        tokens = tokens.clamp(max=logits.shape[-1] - 1)
-    return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
+        return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
+    # Below the largest logit, as a softmax does it: one exponential a token of the vocabulary.
+    below = wide - wide.amax(dim=-1, keepdim=True)
+    if temperature != 1:
+        below = below / temperature
+    cumulative = below.exp().cumsum(dim=-1)
+    total = cumulative[:, -1:]
+    # Scaled by the last entry, so that rounding never leaves a gap above it.
+    tokens = torch.searchsorted(cumulative, uniform[:, None] * total, right=True)
+    tokens = tokens.clamp(max=logits.shape[-1] - 1)
+    return tokens[:, 0], (below.gather(1, tokens) - total.log())[:, 0]
 
 
 def _batch(

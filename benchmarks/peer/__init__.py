@@ -1,0 +1,1 @@
+"""The two sides of `vs_trl.py`, on one footing."""

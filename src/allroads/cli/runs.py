@@ -104,7 +104,7 @@ def train(
     track: flags.Track = None,
     track_project: flags.TrackProject = None,
 ) -> None:
-    """Train one road and print where its checkpoint lies."""
+    """Train one road; print its course, its cost and where its checkpoint lies."""
     given = dict(locals())
     for name in ("road", "beta", "seed"):
         given.pop(name)

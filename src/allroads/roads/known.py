@@ -26,7 +26,7 @@ from allroads.roads.losses import LOSSES
 from allroads.roads.picks import Scored
 from allroads.roads.stage import Stage
 from allroads.roads.supplies import Supplies
-from allroads.roads.units import PerToken, Unit, UnitTokens
+from allroads.roads.units import Unit, UnitTokens
 from allroads.types import Tokens
 
 Whole = tuple[tuple[float, ...], ...]
@@ -90,15 +90,16 @@ def about_samples(
         facts["mismatch"] = sum(gaps) / len(gaps)
     frozen = writer if stage.objective.reference == WRITER else supplies.reference
     reference = None if frozen is None else _logprobs(frozen, rows, supplies, cost)
+    tokens = _per_unit(k, behaviour=behaviour, reference=reference)
     units = [
         Unit(
             slot=slot,
             prompt=group[0].completion.prompt.tokens,
             completions=tuple(one.completion.tokens for one in group),
-            behaviour=_sums(behaviour[i * k : (i + 1) * k]),
-            reference=None if reference is None else _sums(reference[i * k : (i + 1) * k]),
+            behaviour=_sums(known.behaviour),
+            reference=None if known.reference is None else _sums(known.reference),
         )
-        for i, (slot, group) in enumerate(picked.items())
+        for (slot, group), known in zip(picked.items(), tokens, strict=True)
     ]
     if loss.takes != "group":
         return _with_mismatched(stage, supplies, units, cost), facts
@@ -108,16 +109,18 @@ def about_samples(
         tokens = _led_by_critic(stage, supplies, critic, rows, score_UK, behaviour, reference, cost)
     else:
         units = _with_advantages(stage.objective, units, score_UK)
-        tokens = [
-            UnitTokens(
-                behaviour=tuple(behaviour[i * k : (i + 1) * k]),
-                reference=None if reference is None else tuple(reference[i * k : (i + 1) * k]),
-            )
-            for i in range(len(units))
-        ]
     if loss.by_token:
         units = [replace(unit, tokens=known) for unit, known in zip(units, tokens, strict=True)]
     return units, facts
+
+
+def _per_unit(k: int, **columns: Sequence[tuple[float, ...]] | None) -> list[UnitTokens]:
+    """Columns of `UnitTokens` with a row for each completion, `k` of them to a unit."""
+    rows = len(columns["behaviour"] or ())
+    return [
+        UnitTokens(**{n: None if c is None else tuple(c[i : i + k]) for n, c in columns.items()})  # type: ignore[arg-type]
+        for i in range(0, rows, k)
+    ]
 
 
 def _sums(values: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
@@ -250,21 +253,14 @@ def _led_by_critic(
     if chosen.whiten:
         advantage_BT = objectives.whitened(advantage_BT, mask_BT)
     advantage = _ragged(advantage_BT, mask_BT)
-    k = score_UK.shape[1]
-
-    def of_unit(values: Sequence[tuple[float, ...]], i: int) -> PerToken:
-        return tuple(values[i * k : (i + 1) * k])
-
-    return [
-        UnitTokens(
-            behaviour=of_unit(behaviour, i),
-            reference=None if reference is None else of_unit(reference, i),
-            advantage=of_unit(advantage, i),
-            value=of_unit(value, i),
-            returns=of_unit(returns, i),
-        )
-        for i in range(len(score_UK))
-    ]
+    return _per_unit(
+        score_UK.shape[1],
+        behaviour=behaviour,
+        reference=reference,
+        advantage=advantage,
+        value=value,
+        returns=returns,
+    )
 
 
 def padded(values: Sequence[Sequence[float]]) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ class Supplies:
         address: the stage's own place in the seed tree.
         reference: the frozen reference, where the objective has one.
         writer: the frozen policy that writes, where the source is another stage.
-        labeller: who scores sampled completions.
+        labeller: who scores sampled completions, or orders the data's pairs anew.
         temperature: at which every log-probability is taken.
         max_new_tokens: length limit of sampled completions.
         token_budget: padded tokens per forward pass.

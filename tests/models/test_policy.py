@@ -54,11 +54,12 @@ def test_sharing_the_prompt_is_exact_in_value_and_gradient(
     monkeypatch.setattr(states, "_WORTH_SHARING", 2.0)
     apart, grad_apart = policy.sequence_logprobs(ROWS).detach(), gradients(policy, ROWS)
     calls = []
-    real = states._shared
     monkeypatch.setattr(states, "_WORTH_SHARING", 0.0)
-    monkeypatch.setattr(states, "_shared", lambda *a: calls.append(1) or real(*a))
+    for name in ("_shared", "shared"):  # Through the library's forward pass, and packed.
+        real = getattr(states, name)
+        monkeypatch.setattr(states, name, lambda *a, real=real: calls.append(1) or real(*a))
     shared, grad_shared = policy.sequence_logprobs(ROWS).detach(), gradients(policy, ROWS)
-    assert bool(calls) == policy._split
+    assert bool(calls) == policy.head_is_last
     # Rotary angles and RMS norms are computed in float32 by transformers, whatever the dtype.
     tolerance = 1e-9 if family == "gpt2" else 1e-5
     torch.testing.assert_close(shared, apart, atol=tolerance, rtol=tolerance)

@@ -8,6 +8,8 @@ import torch
 from scipy import stats
 
 from allroads.models.states import Rows
+from allroads.rollouts import decoder
+from allroads.rollouts.decoder import LibraryDecoder, PackedDecoder, decoder_of
 from allroads.rollouts.sampler import sample
 from allroads.types import Prompt
 from tests.conftest import tiny_policy
@@ -76,3 +78,28 @@ def test_another_address_is_another_draw(change):
     a = [c.tokens for c in flat(sample(policy, PROMPTS, **DRAW))]
     b = [c.tokens for c in flat(sample(policy, PROMPTS, **{**DRAW, **change}))]
     assert a != b
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt-neox", "llama"])
+@pytest.mark.parametrize("eos", [0, -1])
+def test_the_packed_decoder_writes_what_the_librarys_own_would(
+    name: str, eos: int, monkeypatch: pytest.MonkeyPatch
+):
+    """With rows that end and leave (eos 0), and with none; prompts of one and of unequal length."""
+    policy = tiny_policy(name)
+    policy.eos_id = eos
+    for prompts in (PROMPTS, [PROMPTS[0], PROMPTS[3]]):
+        with monkeypatch.context() as patch:
+            made = decoder_of(policy, [p.tokens for p in prompts], 3, 9)
+            assert isinstance(made, PackedDecoder)
+            packed = flat(sample(policy, prompts, **DRAW))
+            patch.setattr(decoder, "transformer_of", lambda _: None)
+            library = flat(sample(policy, prompts, **DRAW))
+        assert [c.tokens for c in packed] == [c.tokens for c in library]
+        for one, other in zip(packed, library, strict=True):
+            np.testing.assert_allclose(one.token_logprobs, other.token_logprobs, atol=1e-4)
+
+
+def test_a_model_that_caps_its_logits_is_decoded_by_the_library():
+    made = decoder_of(tiny_policy("gemma2"), [PROMPTS[0].tokens], 1, 4)
+    assert isinstance(made, LibraryDecoder)

@@ -136,8 +136,8 @@ def test_a_critic_that_reads_the_token_it_should_predict(monkeypatch: pytest.Mon
     named = named_gradient(this, leaves_of(this))
 
     def shifted(self: Critic, rows):
-        states = completion_states(self.model.base_model, rows)
-        value = self._start.scores_of(states.hidden[:, 1:]).cumsum(dim=1)
+        states = completion_states(self.model.base_model, rows, "after")
+        value = states.spread(self._start.scores_of(states.flat)).cumsum(dim=1)
         return value.masked_fill(~states.mask, 0.0)
 
     monkeypatch.setattr(Critic, "values", shifted)

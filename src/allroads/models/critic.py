@@ -30,8 +30,8 @@ class Critic:
 
         Exactly 0 on padding; blind to padding and batch mates.
         """
-        states = completion_states(self.model.base_model, rows)
-        value_BT = self._start.scores_of(states.hidden[:, :-1])
+        states = completion_states(self.model.base_model, rows, "before")
+        value_BT = states.spread(self._start.scores_of(states.flat))
         if self._start.reading != "last":
             value_BT = value_BT.cumsum(dim=1)
         if self._start.reading == "mean":

@@ -25,12 +25,13 @@ class Policy:
     Attributes:
         model: the Hugging Face model, in evaluation mode (no dropout, in training too).
         eos_id: the token that finishes a completion.
+        head_is_last: whether the logits are the output embedding of the last state, nothing else.
     """
 
     def __init__(self, model: PreTrainedModel, eos_id: int) -> None:
         self.model = model.eval()
         self.eos_id = eos_id
-        self._split = _head_is_last(model)
+        self.head_is_last = _head_is_last(model)
 
     @property
     def backbone(self) -> nn.Module:
@@ -80,21 +81,17 @@ class Policy:
             (B, T) log-probabilities in nats, exactly 0 on padding, and the (B, T) boolean mask.
             Logits exist only at completion tokens and only a chunk at a time.
         """
-        if self._split:
-            states = completion_states(self.backbone, rows)
-            flat = self._score(states, temperature)
-            mask = states.mask
-        else:
-            flat, mask = self._score_through_model(rows, temperature)
-        out = torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device)
-        return out.masked_scatter(mask, flat), mask
+        if self.head_is_last:
+            states = completion_states(self.backbone, rows, "before")
+            return states.spread(self._score(states, temperature)), states.mask
+        return self._score_through_model(rows, temperature)
 
     def sequence_logprobs(self, rows: Rows, *, temperature: float = 1.0) -> Tensor:
         """(B,) log-probability of each whole completion in nats: the sum over its tokens."""
         return self.token_logprobs(rows, temperature=temperature)[0].sum(dim=1)
 
     def _score(self, states: States, temperature: float) -> Tensor:
-        hidden, targets = states.before, states.tokens[states.mask]
+        hidden, targets = states.flat, states.tokens[states.mask]
         size = max(1, _LOGITS_AT_ONCE // self.model.config.get_text_config().vocab_size)
         if len(hidden) <= size:
             return _pick(self.logits_of(hidden), targets, temperature)
@@ -123,11 +120,12 @@ class Policy:
         start = torch.tensor([len(p) for p in rows.prompts], device=self.device) - 1 - first
         index = start[:, None] + torch.arange(mask.shape[1], device=self.device)[None]
         row = torch.arange(len(rows), device=self.device)[:, None].expand_as(index)
-        return _pick(logits[row[mask], index[mask]], targets[mask], temperature), mask
+        states = States(logits[row[mask], index[mask]], targets, mask)
+        return states.spread(_pick(states.flat, targets[mask], temperature)), mask
 
     def next_logits(self, ids: Tensor, **cache: object) -> Tensor:
         """(B, V) logits after the last column of `ids`; keyword arguments go to the model."""
-        if self._split:
+        if self.head_is_last:
             states = self.backbone(input_ids=ids, use_cache=True, **cache).last_hidden_state
             return self.logits_of(states[:, -1])
         return self.model(input_ids=ids, use_cache=True, logits_to_keep=1, **cache).logits[:, -1]

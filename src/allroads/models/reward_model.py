@@ -56,14 +56,14 @@ class RewardModel:
 
     def scores(self, rows: Rows) -> Tensor:
         """(B,) rewards in reward units, higher is better; blind to padding and batch mates."""
-        states = completion_states(self.model.base_model, rows)
-        score_BT = self.scores_of(states.after).masked_fill(~states.mask, 0.0)
-        if self.reading == "sum":
-            return score_BT.sum(dim=1) - self.offset
-        lengths = states.mask.sum(dim=1)
+        read = "last" if self.reading == "last" else "after"
+        states = completion_states(self.model.base_model, rows, read)
+        scores = self.scores_of(states.flat)
+        if self.reading != "last":
+            scores = states.spread(scores).sum(dim=1)
         if self.reading == "mean":
-            return score_BT.sum(dim=1) / lengths - self.offset
-        return score_BT.gather(1, lengths[:, None] - 1)[:, 0] - self.offset
+            scores = scores / states.mask.sum(dim=1)
+        return scores - self.offset
 
     def scores_of(self, states: Tensor) -> Tensor:
         """What the head says of hidden states: their shape without the last axis."""

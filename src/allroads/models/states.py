@@ -1,21 +1,25 @@
 """Hidden states of completions under a transformer backbone, with the prompt encoded once.
 
-A prompt that several completions share is run through the backbone once and its key-value cache
-is handed to each of them. That is the same arithmetic as encoding every row in full, so it is
-used whenever it saves enough tokens to pay for the second call.
+A prompt that several completions share is run through the backbone once and its keys and values
+are handed to each of them. That is the same arithmetic as encoding every row in full, so it is
+used whenever it saves enough tokens to pay for attending in two parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
 from allroads.errors import ModelError
+from allroads.models.families import transformer_of
+from allroads.models.packing import alone, shared
 from allroads.models.recompute import is_recomputing
+from allroads.models.transformer import Transformer
 from allroads.types import Tokens
 
 PAD = 0
@@ -23,6 +27,10 @@ PAD = 0
 
 _WORTH_SHARING = 0.25
 """Share of the tokens that must be saved before a prompt is encoded apart."""
+
+Read = Literal["before", "after", "last"]
+"""Which states are asked for: those that predict each completion token, those that have read it, or
+of each row the one that has read the whole completion."""
 
 
 @dataclass(frozen=True)
@@ -53,25 +61,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class States:
-    """Hidden states around the completions of B rows whose longest completion has T tokens.
+    """Hidden states at the completions of B rows whose longest completion has T tokens.
 
-    `hidden` is (B, T + 1, d): entry t is the state that predicts completion token t, and entry
-    t + 1 the state that has read it. `tokens` and `mask` are (B, T).
+    `flat` is (M, d), row after row; `tokens` and `mask` are (B, T).
     """
 
-    hidden: Tensor
+    flat: Tensor
     tokens: Tensor
     mask: Tensor
 
-    @property
-    def before(self) -> Tensor:
-        """(N, d): the states that predict the N completion tokens, row after row."""
-        return self.hidden[:, :-1][self.mask]
-
-    @property
-    def after(self) -> Tensor:
-        """(B, T, d): the states that have read each completion token."""
-        return self.hidden[:, 1:]
+    def spread(self, values: Tensor) -> Tensor:
+        """(B, T) from one value a token, (M,); exactly 0 on padding."""
+        out = torch.zeros(self.mask.shape, dtype=values.dtype, device=values.device)
+        return out.masked_scatter(self.mask, values)
 
 
 def pad_right(sequences: Sequence[Tokens], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -102,22 +104,69 @@ def positions_of(mask: Tensor) -> Tensor:
     return (mask.long().cumsum(dim=1) - 1).clamp(min=0)
 
 
-def completion_states(backbone: nn.Module, rows: Rows) -> States:
-    """Run the backbone over all rows; see `States` for what comes back.
+def completion_states(backbone: nn.Module, rows: Rows, read: Read) -> States:
+    """Run the backbone over all rows.
 
     Independent of padding side, pad length and batch mates up to rounding.
+
+    Args:
+        backbone: a transformer without its head.
+        rows: prompts and completions; a prompt that several share is encoded once where that
+            saves enough.
+        read: which states come back, see `Read`.
     """
-    device = next(backbone.parameters()).device
+    like = next(backbone.parameters())
+    tokens, mask = pad_right(rows.completions, like.device)
+    # Recomputing belongs to the library's own layers.
+    transformer = None if is_recomputing(backbone) else transformer_of(backbone)
+    if transformer is None:
+        flat = _through_library(backbone, rows, read, mask)
+    else:
+        flat = _packed(transformer, rows, read, like)
+    return States(flat, tokens, mask)
+
+
+def _packed(transformer: Transformer, rows: Rows, read: Read, like: Tensor) -> Tensor:
+    # The last token predicts nothing that is asked for.
+    fed = [c[:-1] for c in rows.completions] if read == "before" else rows.completions
+    unique = list(dict.fromkeys(rows.prompts))
+    whole = sum(map(len, rows.prompts)) + sum(map(len, fed))
+    if sum(map(len, unique)) + sum(map(len, fed)) <= (1 - _WORTH_SHARING) * whole:
+        where = {prompt: i for i, prompt in enumerate(unique)}
+        owner = [where[prompt] for prompt in rows.prompts]
+        packing = shared(unique, owner, fed, [_places(read, 0, len(c)) for c in rows.completions], like)
+    else:
+        full = [(*p, *c) for p, c in zip(rows.prompts, fed, strict=True)]
+        places = [
+            _places(read, len(p), len(c))
+            for p, c in zip(rows.prompts, rows.completions, strict=True)
+        ]
+        packing = alone(full, places, like)
+    return transformer.states(packing.ids, packing.positions, packing.attend, read=packing.read)
+
+
+def _places(read: Read, start: int, length: int) -> range:
+    """Where the states of a completion of this length stand whose first token is at `start`."""
+    if read == "before":
+        return range(start - 1, start + length - 1)
+    return range(start if read == "after" else start + length - 1, start + length)
+
+
+def _through_library(backbone: nn.Module, rows: Rows, read: Read, mask: Tensor) -> Tensor:
     unique = list(dict.fromkeys(rows.prompts))
     apart = sum(map(len, unique)) + sum(map(len, rows.completions))
     # A layer that recomputes cannot write into a cache.
     caches = not is_recomputing(backbone)
     if caches and len(unique) < len(rows) and apart <= (1 - _WORTH_SHARING) * rows.tokens:
-        hidden = _shared(backbone, unique, rows, device)
+        hidden = _shared(backbone, unique, rows, mask.device)
     else:
-        hidden = _in_full(backbone, rows, device)
-    tokens, mask = pad_right(rows.completions, device)
-    return States(hidden, tokens, mask)
+        hidden = _in_full(backbone, rows, mask.device)
+    # (B, T + 1, d): entry t predicts completion token t, entry t + 1 has read it.
+    if read == "before":
+        return hidden[:, :-1][mask]
+    if read == "after":
+        return hidden[:, 1:][mask]
+    return hidden[torch.arange(len(rows), device=mask.device), mask.sum(dim=1)]
 
 
 def _in_full(backbone: nn.Module, rows: Rows, device: torch.device) -> Tensor:

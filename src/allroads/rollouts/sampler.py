@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from allroads.models.policy import Policy
-from allroads.models.states import pad_left, positions_of
-from allroads.rollouts.cache import roomy_cache
+from allroads.rollouts.decoder import decoder_of
 from allroads.seeding import child
 from allroads.types import Completion, Prompt, Stop
 
@@ -120,19 +119,9 @@ def _batch(
 ) -> list[list[Completion]]:
     device = policy.device
     policy.check_fits(max(len(p.tokens) for p in prompts), max_new_tokens)
-    ids, mask = pad_left([p.tokens for p in prompts], device)
-    padded = not bool(mask.all())
-    cache = roomy_cache()
-    logits = policy.next_logits(
-        ids,
-        past_key_values=cache,
-        **(dict(attention_mask=mask.long(), position_ids=positions_of(mask)) if padded else {}),
-    )
-    rows = len(prompts) * per_prompt
-    spread = torch.arange(len(prompts), device=device).repeat_interleave(per_prompt)
-    if per_prompt > 1:
-        cache.batch_select_indices(spread)
-        logits, mask = logits[spread], mask[spread]
+    decoder = decoder_of(policy, [p.tokens for p in prompts], per_prompt, max_new_tokens)
+    logits = decoder.first()
+    rows = len(logits)
     uniforms = _uniforms(prompts, per_prompt, max_new_tokens, seed, device)
     tokens_out = torch.full((rows, max_new_tokens), policy.eos_id, device=device)
     lengths = torch.zeros(rows, dtype=torch.long, device=device)
@@ -152,15 +141,9 @@ def _batch(
             break
         if count < _COMPACT_BELOW * len(alive):
             keep = left.nonzero()[:, 0]
-            cache.batch_select_indices(keep)
-            alive, token, mask = alive[keep], token[keep], mask[keep]
-        if padded:
-            one = torch.ones(len(alive), 1, dtype=torch.bool, device=device)
-            mask = torch.cat([mask, one], dim=1)
-            extra = dict(attention_mask=mask.long(), position_ids=positions_of(mask)[:, -1:])
-        else:
-            extra = {}
-        logits = policy.next_logits(token[:, None], past_key_values=cache, **extra)
+            decoder.keep(keep)
+            alive, token = alive[keep], token[keep]
+        logits = decoder.step(token)
     return _collect(prompts, per_prompt, tokens_out, logprobs_out, lengths, finished, limit)
 
 

@@ -1,4 +1,4 @@
-"""The plain pass over packed tokens against the library's own forward pass, and when it steps back."""
+"""The plain pass over packed tokens against the library's own, and when it steps back."""
 
 from __future__ import annotations
 
@@ -135,9 +135,7 @@ def test_a_pass_that_disagrees_with_the_library_is_not_used(
 
     def wrong(model: Any) -> Any:
         found = reader(model)
-        blocks = tuple(
-            type(b)(**{**b.__dict__, "scale": 1.01 * b.scale}) for b in found.blocks
-        )
+        blocks = tuple(type(b)(**{**b.__dict__, "scale": 1.01 * b.scale}) for b in found.blocks)
         return type(found)(**{**found.__dict__, "blocks": blocks})
 
     monkeypatch.setitem(families._READERS, type(backbone).__name__, wrong)

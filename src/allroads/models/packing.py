@@ -76,12 +76,12 @@ class Packing:
     def attend(self, _: int, queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
         """See `transformer.Attend`: each token attends to those before it, its prompt included."""
         every = (queries, keys, values)
-        if self.prompts is None:
-            out = self.rows.pack(causal_attention(*map(self.rows.padded, every), scale))
-            return out.flatten(1)
+        if self.prompts is None or self.owner is None:
+            q, k, v = map(self.rows.padded, every)
+            return self.rows.pack(causal_attention(q, k, v, scale)).flatten(1)
         first = self.prompts.packed
         own = [self.prompts.padded(part[:first]) for part in every]
-        prompt_out = self.prompts.pack(causal_attention(*own, scale))
+        prompt_out = self.prompts.pack(causal_attention(own[0], own[1], own[2], scale))
         if self.rows.longest == 0:
             return prompt_out.flatten(1)
         rest = [self.rows.padded(part[first:]) for part in every]

@@ -29,11 +29,13 @@ class Turn:
         return cls(whole[:, None, None], sines[:, None, None, :half])
 
 
-def rotated(x: Tensor, turn: Turn) -> Tensor:
-    """Queries, keys or both, (N, ., ., h), turned.
+def rotated(x: Tensor, turn: Turn | None) -> Tensor:
+    """Queries, keys or both, (N, ., ., h), turned; as they are where nothing turns them.
 
     Source: Su et al. 2021, arXiv:2104.09864, eq. 34, in the order of GPT-NeoX and Llama.
     """
+    if turn is None:
+        return x
     if torch.is_grad_enabled() and x.requires_grad:
         return _Rotate.apply(x, turn.cosines, turn.sines)  # type: ignore[return-value]
     return _turned(x, turn.cosines, turn.sines, 1)

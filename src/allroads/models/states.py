@@ -134,7 +134,9 @@ def _packed(transformer: Transformer, rows: Rows, read: Read, like: Tensor) -> T
     if sum(map(len, unique)) + sum(map(len, fed)) <= (1 - _WORTH_SHARING) * whole:
         where = {prompt: i for i, prompt in enumerate(unique)}
         owner = [where[prompt] for prompt in rows.prompts]
-        packing = shared(unique, owner, fed, [_places(read, 0, len(c)) for c in rows.completions], like)
+        packing = shared(
+            unique, owner, fed, [_places(read, 0, len(c)) for c in rows.completions], like
+        )
     else:
         full = [(*p, *c) for p, c in zip(rows.prompts, fed, strict=True)]
         places = [

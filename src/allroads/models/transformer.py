@@ -1,9 +1,9 @@
 """The forward pass of a decoder, over packed tokens, on the weights that the library's model holds.
 
 The library's own modules rebuild masks, positions and cache objects at every call and compute the
-last layer at every token. At small widths that costs more than the products. Here a pass is
-the arithmetic alone: tokens of all rows lie one behind the other without padding, whoever calls says
-how they attend to each other, and the last layer ends at the states that are read.
+last layer at every token. At small widths that costs more than the products. Here a pass is the
+arithmetic alone: tokens of all rows lie one behind the other without padding, the caller says how
+they attend to each other, and the last layer ends at the states that are read.
 """
 
 from __future__ import annotations

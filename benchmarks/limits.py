@@ -291,6 +291,16 @@ def stepped(
 # The section -------------------------------------------------------------------------------------
 
 
+TRAINING_HEAD = [
+    *("model", "work", "s a step", "GFLOP done", "needed", "GFLOP/s", "ceiling", "share"),
+    "share, of what is needed",
+]
+DECODING_HEAD = [
+    *("model", "prompts x each", "ours, tokens/s", "generate", "cache", "times as fast"),
+    *("a step's GFLOP/s", "GB/s", "floor, tokens/s", "binds", "share of the floor"),
+]
+
+
 def section(held: Held) -> str:
     """Three tables in words that say how they were made."""
     ceiling = held["ceiling"]
@@ -304,8 +314,7 @@ def section(held: Held) -> str:
         "plus attention's by formula; *needed*: both by formula, nothing twice. "
         f"Aim at B: {TRAINING_AIM:.0%}.\n",
         table(
-            ["model", "work", "s a step", "GFLOP done", "needed", "GFLOP/s", "ceiling", "share"]
-            + ["share of what is needed"],
+            TRAINING_HEAD,
             [training_line(row, ceiling) for row in held["training"]],
         ),
         f"**Decoding** {NEW} new tokens after prompts of {LENGTH}, against `generate` with its "
@@ -316,8 +325,7 @@ def section(held: Held) -> str:
         + ", ".join(f"{times:g} times `generate` at {model}" for model, times in AIMS.items())
         + ".\n",
         table(
-            ["model", "prompts x each", "ours, tokens/s", "generate", "cache", "times as fast"]
-            + ["a step's GFLOP/s", "GB/s", "floor, tokens/s", "binds", "share of the floor"],
+            DECODING_HEAD,
             [decoding_line(row, ceiling) for row in held["decoding"]],
         ),
     ]
@@ -345,9 +353,7 @@ def decoding_line(row: Held, ceiling: Held) -> list[str]:
     work = Decoding(SIZES[row["model"]], row["prompts"], row["per_prompt"], LENGTH, NEW)
     place = BATCHES[row["model"]].index((row["prompts"], row["per_prompt"]))
     rates = ceiling["decoding"][row["model"]][place]
-    least = floor(
-        work, first_rate=rates["first"], rate=rates["next"], bandwidth=rates["bandwidth"]
-    )
+    least = floor(work, first_rate=rates["first"], rate=rates["next"], bandwidth=rates["bandwidth"])
     seconds, tokens = row["seconds"], work.rows * NEW
     cache = min(("dynamic", "static"), key=lambda way: statistics.median(seconds[way]))
     ours = statistics.median(seconds["ours"])

@@ -53,9 +53,9 @@ def measure(task: Task, queue: Any) -> None:
     torch.manual_seed(0)
     run = ours if task.side == "ours" else theirs
     try:
-        idle, clock = _peak(), Clock()
+        idle, clock = peak(), Clock()
         run(task, clock)
-        found = {**clock.seconds(), "idle": idle, "peak": _peak()}
+        found = {**clock.seconds(), "idle": idle, "peak": peak()}
         if task.count:
             from torch.utils.flop_counter import FlopCounterMode
 
@@ -112,7 +112,7 @@ class Side:
         self._tasks.put(None)
 
 
-def _peak() -> float:
+def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

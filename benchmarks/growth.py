@@ -6,17 +6,19 @@
 Every point is measured in a process of its own: the seconds of a step (a round of RLOO, a dataset),
 and the peak of its memory less what the process held before there was a model or a row; the least
 of two runs. The model
-is the A of `vs_trl.py` but for what a series varies. Pieces are cut at 1,024 tokens and 64 rows
-are decoded together, so that most points have several pieces.
+is the A of `vs_trl.py` but for what a series varies. Pieces are cut at 1,024 tokens and 32 rows
+are decoded together, so that every point fills at least one piece.
 
-What is expected of time in training is the exponent of the FLOPs themselves (`arithmetic.py`),
-which is 1 in pairs, and in tokens nearly so: attention adds a little.
+What is expected of time in pairs, tokens, width and rounds is the exponent of the FLOPs
+(`arithmetic.py`): 1 in pairs, and in tokens nearly so, for attention adds a little. In vocabulary
+and depth it is 1 at most, because work that is no product grows with them too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 import traceback
@@ -33,7 +35,7 @@ from sections import load, table, write_section
 from vs_trl import SIZES, Side, model_of, peak, settle, words_of
 from vs_trl import measure as measure_step
 
-BUDGET, ROWS = 1024, 64
+BUDGET, ROWS = 1024, 32
 """Padded tokens a piece, and completions decoded together."""
 WORDS = 32
 """Of every text of a dataset."""
@@ -64,7 +66,7 @@ class Series:
         x: a value to x; the value itself if None.
         size: a value to the model's size.
         memory: the exponent that is expected of the peak.
-        time: the same of the seconds; None: that of the FLOPs.
+        time: the same of the seconds; None for that of the FLOPs.
     """
 
     work: str
@@ -106,6 +108,7 @@ def of_vocabulary(batch: int, memory: float) -> Series:
         lambda words: task("dpo", batch, vocabulary=words),
         memory,
         size=lambda words: shaped(vocabulary=words),
+        time=1,
     )
 
 
@@ -123,9 +126,9 @@ SERIES: dict[str, Series] = {
         "DPO step, completions of 16 to 256",
         "tokens",
         (16, 32, 64, 128, 256),
-        lambda length: task("dpo", 8, length),
+        lambda length: task("dpo", 16, length),
         memory=0,
-        x=lambda length: 8 * (LENGTH + 2 * length),
+        x=lambda length: 16 * (LENGTH + 2 * length),
     ),
     "vocabulary": of_vocabulary(8, memory=1),
     "vocabulary-many": of_vocabulary(32, memory=1),
@@ -144,6 +147,7 @@ SERIES: dict[str, Series] = {
         lambda _: task("dpo", 8),
         memory=1,
         size=lambda layers: shaped(layers=layers),
+        time=1,
     ),
     "completions": Series(
         "RLOO round", "completions", (32, 64, 128, 256), partial(task, "rloo"), memory=0
@@ -280,7 +284,7 @@ def measured(asked: argparse.Namespace) -> Held:
             words_of(1024).save_pretrained(f"{folder}/words")
             for name in asked.series:
                 held["series"][name] = points_of(SERIES[name], side, folder, quick=asked.quick)
-                print(line(name, held), flush=True)
+                print(line(name, held), file=sys.stderr, flush=True)
     finally:
         side.close()
     return held
@@ -365,8 +369,8 @@ def section(held: Held) -> str:
             f"Single precision, {threads}, {kind}; a load of {held['load']:.1f} before the start. "
             "Exponents by least squares in logarithms, with their 95 % interval; *at the end*: "
             "between the last two points. *Holds*: the whole interval is at most 0.1 above what "
-            "is expected; *no*: all of it is above that; else *unclear*. Expected of time in "
-            "training is the exponent of the FLOPs.\n",
+            "is expected; *no*: all of it is above that; else *unclear*. What is expected of time in "
+            "pairs, tokens, width and rounds is the exponent of the FLOPs.\n",
             table(head, [row(name, held) for name in held["series"]]),
             per_word(held),
         ]

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -252,17 +253,22 @@ def measured(asked: argparse.Namespace) -> Held:
             with tempfile.TemporaryDirectory() as folder:
                 vocabulary = alone(prepare, model, folder)
                 for name in ("dpo", "reward"):
-                    found["training"].append(
-                        {"model": model, "work": name}
-                        | stepped(side, model, name, folder, vocabulary, asked)
-                    )
+                    steps = stepped(side, model, name, folder, vocabulary, asked)
+                    found["training"].append({"model": model, "work": name} | steps)
+                    tell(training_line(found["training"][-1], found["ceiling"]))
                 for prompts, each in BATCHES[model]:
                     draw = Draw(model, folder, prompts, each, asked.repeats, asked.clock)
                     seconds = alone(decode, draw)
                     found["decoding"].append(asdict(draw) | {"folder": "", "seconds": seconds})
+                    tell(decoding_line(found["decoding"][-1], found["ceiling"]))
     finally:
         side.close()
     return found
+
+
+def tell(cells: list[str]) -> None:
+    """A line of a table as soon as it is known."""
+    print("| " + " | ".join(cells) + " |", file=sys.stderr, flush=True)
 
 
 def stepped(
@@ -381,7 +387,7 @@ def main() -> None:
     parser.add_argument("--models", default="A,B")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=12, help="timed at A; a quarter of it at B")
-    parser.add_argument("--quick", action="store_true", help="A alone, one short repeat")
+    parser.add_argument("--quick", action="store_true", help="one short repeat")
     parser.add_argument("--json", type=Path, help="where to keep what was measured")
     parser.add_argument("--read", type=Path, help="an earlier --json, instead of measuring")
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
@@ -392,7 +398,7 @@ def main() -> None:
     if asked.clock == "processor" and asked.threads > 1:
         parser.error("--clock processor adds up the threads' time: expected --threads 1")
     if asked.quick:
-        asked.models, asked.repeats, asked.steps = ["A"], 1, 4
+        asked.repeats, asked.steps = 1, 4
     settle(asked.threads)
     if asked.read:
         held = json.loads(asked.read.read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import limits
 import pytest
 from arithmetic import Decoding, Training
-from growth import SERIES, flops, row
+from growth import SERIES, flops, per_word, row
 from sections import PAGE, replaced
 from vs_trl import SIZES
 
@@ -55,6 +55,18 @@ def test_a_series_that_grows_with_the_square_does_not_hold():
     assert cells[3] == "2.00 (2.00 to 2.00)"
     assert cells[5:7] == ["1.00", "no"]
     assert cells[10:] == ["0", "no"]
+
+
+def test_what_a_word_of_the_vocabulary_costs():
+    # Its two rows of 128 weights are 1,024 bytes; seven times that is 7 MB more for 1,024 words.
+    points = [
+        {"value": v, "x": v, "peak": 300 + 7 * v / 1024, "idle": 250}
+        for v in SERIES["vocabulary"].values
+    ]
+    said = per_word({"series": {"vocabulary": points}})
+    assert "at 8 pairs a step 7,168 bytes, 7.0 times its two rows" in said
+    # 8 pairs have 512 completion tokens, each with a logit of 4 bytes for that word.
+    assert "would add 2,048" in said
 
 
 def test_flops_of_the_series():

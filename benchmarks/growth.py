@@ -5,9 +5,8 @@
 
 Every point is measured in a process of its own: the seconds of a step (a round of RLOO, a dataset),
 and the peak of its memory less what the process held before there was a model or a row; the least
-of two runs. The model
-is the A of `vs_trl.py` but for what a series varies. Pieces are cut at 1,024 tokens and 32 rows
-are decoded together, so that every point fills at least one piece.
+of two runs. The model is the A of `vs_trl.py` but for what a series varies. Pieces are cut at 1,024
+tokens and 32 rows are decoded together, so that every point fills at least one piece.
 
 What is expected of time in pairs, tokens, width and rounds is the exponent of the FLOPs
 (`arithmetic.py`): 1 in pairs, and in tokens nearly so, for attention adds a little. In vocabulary
@@ -369,8 +368,8 @@ def section(held: Held) -> str:
             f"Single precision, {threads}, {kind}; a load of {held['load']:.1f} before the start. "
             "Exponents by least squares in logarithms, with their 95 % interval; *at the end*: "
             "between the last two points. *Holds*: the whole interval is at most 0.1 above what "
-            "is expected; *no*: all of it is above that; else *unclear*. What is expected of time in "
-            "pairs, tokens, width and rounds is the exponent of the FLOPs.\n",
+            "is expected; *no*: all of it is above that; else *unclear*. What is expected of "
+            "time in pairs, tokens, width and rounds is the exponent of the FLOPs.\n",
             table(head, [row(name, held) for name in held["series"]]),
             per_word(held),
         ]

@@ -103,7 +103,7 @@ def of_vocabulary(batch: int, memory: float) -> Series:
     return Series(
         f"DPO, {batch} pairs",
         "vocabulary",
-        (1024, 4096, 16384, 49152),
+        (1024, 4096, 16384, 32768),
         lambda words: task("dpo", batch, vocabulary=words),
         memory,
         size=lambda words: shaped(vocabulary=words),
@@ -252,9 +252,9 @@ def write_pairs(folder: str, count: int) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def points_of(series: Series, side: Side, folder: str, *, quick: bool) -> list[Held]:
-    """Every point of a series, in order: the least of two runs, one if `quick`."""
-    values = series.values[:3] if quick else series.values
+def points_of(series: Series, side: Side, folder: str, asked: argparse.Namespace) -> list[Held]:
+    """Every point of a series, in order: the least of its runs."""
+    values = series.values[:3] if asked.quick else series.values
     out = []
     for value in values:
         made = replace(series.make(value), folder=folder)
@@ -263,7 +263,7 @@ def points_of(series: Series, side: Side, folder: str, *, quick: bool) -> list[H
             found |= side.measured((series.size(value), LENGTH + made.length, folder))
         elif made.kind == "file":
             write_pairs(folder, value)
-        runs = [side.measured(made) for _ in range(1 if quick else 2)]
+        runs = [side.measured(made) for _ in range(1 if asked.quick else asked.runs)]
         out.append(found | {name: min(run[name] for run in runs) for name in runs[0]})
     return out
 
@@ -282,7 +282,7 @@ def measured(asked: argparse.Namespace) -> Held:
         with tempfile.TemporaryDirectory() as folder:
             words_of(1024).save_pretrained(f"{folder}/words")
             for name in asked.series:
-                held["series"][name] = points_of(SERIES[name], side, folder, quick=asked.quick)
+                held["series"][name] = points_of(SERIES[name], side, folder, asked)
                 print(line(name, held), file=sys.stderr, flush=True)
     finally:
         side.close()
@@ -382,7 +382,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=("wall", "processor"), default="wall")
     parser.add_argument("--series", default=",".join(SERIES))
-    parser.add_argument("--quick", action="store_true", help="the first three points of each")
+    parser.add_argument("--runs", type=int, default=2, help="of every point; the least counts")
+    parser.add_argument("--quick", action="store_true", help="three points of each, one run")
     parser.add_argument("--json", type=Path, help="where to keep what was measured")
     parser.add_argument("--read", type=Path, help="an earlier --json, instead of measuring")
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")

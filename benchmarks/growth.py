@@ -268,6 +268,12 @@ def points_of(series: Series, side: Side, folder: str, asked: argparse.Namespace
     return out
 
 
+def keep(held: Held, path: Path | None) -> None:
+    """What is known so far, if it is asked for."""
+    if path:
+        path.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+
+
 def measured(asked: argparse.Namespace) -> Held:
     """Every point of every series."""
     held: Held = {
@@ -284,6 +290,7 @@ def measured(asked: argparse.Namespace) -> Held:
             for name in asked.series:
                 held["series"][name] = points_of(SERIES[name], side, folder, asked)
                 print(line(name, held), file=sys.stderr, flush=True)
+                keep(held, asked.json)
     finally:
         side.close()
     return held
@@ -398,8 +405,6 @@ def main() -> None:
         held = json.loads(asked.read.read_text(encoding="utf-8"))
     else:
         held = measured(asked)
-    if asked.json:
-        asked.json.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     text = section(held)
     print(text)
     if asked.write:

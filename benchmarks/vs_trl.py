@@ -53,21 +53,27 @@ def measure(task: Task, queue: Any) -> None:
     torch.manual_seed(0)
     run = ours if task.side == "ours" else theirs
     try:
-        idle, clock = _peak(), Clock()
+        idle, clock = peak(), Clock()
         run(task, clock)
-        found = {**clock.seconds(), "idle": idle, "peak": _peak()}
+        found = {**clock.seconds(), "idle": idle, "peak": peak()}
         if task.count:
             from torch.utils.flop_counter import FlopCounterMode
 
             with FlopCounterMode(display=False) as counter:
                 run(replace(task, steps=1), Clock())
-            found["flops"] = counter.get_total_flops()
+            found["flops"] = dense(counter)
         queue.put(json.dumps(found))
     except Exception:
         queue.put(json.dumps({"error": traceback.format_exc()}))
 
 
-def serve(modules: list[str], tasks: Any, found: Any) -> None:
+def dense(counter: Any) -> int:
+    """FLOPs of all counted products but batched ones, which are attention's."""
+    counts = counter.get_flop_counts()["Global"].items()
+    return sum(count for operation, count in counts if "bmm" not in str(operation))
+
+
+def serve(modules: list[str], measure: Callable[..., None], tasks: Any, found: Any) -> None:
     """Imports what one side needs, once, and forks for every measurement until there is none."""
     for name in modules:
         importlib.import_module(name)
@@ -83,13 +89,13 @@ def serve(modules: list[str], tasks: Any, found: Any) -> None:
 class Side:
     """A process that has imported ours or TRL's, whose children measure."""
 
-    def __init__(self, modules: list[str]) -> None:
+    def __init__(self, modules: list[str], measure: Callable[..., None] = measure) -> None:
         context = multiprocessing.get_context("spawn")
         self._tasks: Any = context.Queue()
         self._found: Any = context.Queue()
-        context.Process(target=serve, args=(modules, self._tasks, self._found)).start()
+        context.Process(target=serve, args=(modules, measure, self._tasks, self._found)).start()
 
-    def measured(self, task: Task) -> dict[str, float]:
+    def measured(self, task: Any) -> dict[str, Any]:
         """One measurement.
 
         Raises:
@@ -98,7 +104,7 @@ class Side:
         self._tasks.put(task)
         found = json.loads(self._found.get())
         if "error" in found:
-            raise RuntimeError(f"{task.side} {task.work}:\n{found['error']}")
+            raise RuntimeError(f"{task}:\n{found['error']}")
         return found
 
     def close(self) -> None:
@@ -106,48 +112,59 @@ class Side:
         self._tasks.put(None)
 
 
-def _peak() -> float:
+def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def prepare(name: str, folder: str, queue: Any) -> None:
-    """A folder with the model and a tokenizer of whole words; its vocabulary goes into `queue`."""
+def model_of(size: dict[str, int], positions: int = 128) -> Any:
+    """A GPT-NeoX with random weights."""
     import torch
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import WhitespaceSplit
-    from transformers import AutoModelForCausalLM, GPTNeoXConfig, PreTrainedTokenizerFast
+    from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
-    if name in SIZES:
-        size = SIZES[name]
-        config: Any = GPTNeoXConfig(
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(
+        GPTNeoXConfig(
             vocab_size=size["vocabulary"],
             hidden_size=size["width"],
             num_hidden_layers=size["layers"],
             num_attention_heads=size["heads"],
             intermediate_size=4 * size["width"],
-            max_position_embeddings=128,
+            max_position_embeddings=positions,
             bos_token_id=None,
             eos_token_id=EOS,
             pad_token_id=PAD,
         )
-        torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config)
+    )
+
+
+def words_of(vocabulary: int) -> Any:
+    """A tokenizer of whole words w2, w3, ..."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<eos>": EOS, "<pad>": PAD}
+    words |= {f"w{i}": i for i in range(PAD + 1, vocabulary)}
+    inner = Tokenizer(WordLevel(words, unk_token="<pad>"))
+    inner.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>")
+
+
+def prepare(name: str, folder: str, queue: Any) -> None:
+    """A folder with the model and a tokenizer of whole words; its vocabulary goes into `queue`."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if name in SIZES:
+        model = model_of(SIZES[name])
     else:
         model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
         model.config.eos_token_id = model.generation_config.eos_token_id = EOS
         model.config.pad_token_id = model.generation_config.pad_token_id = PAD
-        config = model.config
     model.save_pretrained(folder)
-    words = {"<eos>": EOS, "<pad>": PAD}
-    words |= {f"w{i}": i for i in range(PAD + 1, config.vocab_size)}
-    inner = Tokenizer(WordLevel(words, unk_token="<pad>"))
-    inner.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, eos_token="<eos>", pad_token="<pad>"
-    )
-    tokenizer.save_pretrained(Path(folder) / "words")
-    queue.put(config.vocab_size)
+    words_of(model.config.vocab_size).save_pretrained(Path(folder) / "words")
+    queue.put(model.config.vocab_size)
 
 
 def alone(function: Callable[..., None], *args: Any) -> Any:
@@ -160,6 +177,14 @@ def alone(function: Callable[..., None], *args: Any) -> Any:
     if process.exitcode:
         raise RuntimeError(f"a process died with code {process.exitcode}")
     return queue.get()
+
+
+def settle(threads: int) -> None:
+    """The environment of the processes to come, which import torch."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
+    os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    os.environ["PYTHONWARNINGS"] = "ignore"
 
 
 # The table ---------------------------------------------------------------------------------------
@@ -231,11 +256,7 @@ def main() -> None:
     works = asked.works.split(",")
     if unknown := set(works) - set(WORKS):
         parser.error(f"--works {','.join(sorted(unknown))}: expected some of {', '.join(WORKS)}")
-    # Before torch is imported, which is in the processes to come.
-    os.environ["OMP_NUM_THREADS"] = str(asked.threads)
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
-    os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    os.environ["PYTHONWARNINGS"] = "ignore"
+    settle(asked.threads)
     everything = []
     print(HEADER, flush=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -66,7 +66,7 @@ def dataset_of(task: Task) -> Any:
         pairs=pairs,
         demonstrations=shown,
         sources=(),
-        max_length=2 * LENGTH,
+        max_length=LENGTH + task.length,
         over_long="drop",
         eos_id=EOS,
     )
@@ -107,9 +107,9 @@ def ours(task: Task, clock: Clock) -> None:
         writer=None,
         labeller=CallableLabeller(lambda _, completions: reward(list(completions))),
         temperature=1.0,
-        max_new_tokens=LENGTH,
-        token_budget=4096,
-        sample_batch=256,
+        max_new_tokens=task.length,
+        token_budget=task.token_budget,
+        sample_batch=task.sample_batch,
         fixed_length=True,
     )
     if not needs_reference and adapter is None:

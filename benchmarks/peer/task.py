@@ -22,7 +22,7 @@ EOS, PAD = 0, 1
 
 @dataclass(frozen=True)
 class Task:
-    """One measurement; with `count` of FLOPs too."""
+    """One measurement; with `count` of FLOPs too. `length` is that of a completion."""
 
     side: str
     work: str
@@ -32,6 +32,9 @@ class Task:
     adapter: bool
     steps: int
     count: bool = False
+    length: int = LENGTH
+    token_budget: int = 4096
+    sample_batch: int = 256
 
     @property
     def prompts(self) -> int:
@@ -56,7 +59,7 @@ class Task:
             return [rng.randrange(PAD + 1, self.vocabulary) for _ in range(count)]
 
         return [
-            (draw(LENGTH), [*draw(LENGTH - 1), EOS], [*draw(LENGTH - 1), EOS])
+            (draw(LENGTH), [*draw(self.length - 1), EOS], [*draw(self.length - 1), EOS])
             for _ in range(self.prompts * self.steps)
         ]
 

@@ -128,7 +128,7 @@ def rloo_loss(
     own = logprobs(model, rows)
     total = (reward - beta * (own.detach() - reference)).view(-1, group)
     advantage = (total - total.mean(dim=1, keepdim=True)) * group / (group - 1)
-    return -(advantage * own.view(-1, group)).sum(dim=1).mean()
+    return -(advantage * own.view(-1, group)).mean()
 
 
 @torch.no_grad()
@@ -232,7 +232,11 @@ class Script:
                     kept = road(beta)
                 if name == "dpo":
                     with self.clock("scorer"):
-                        self.margins(lambda part, kept=kept, beta=beta: beta * (logprobs(kept[-1], part) - logprobs(self.start, part)))
+                        self.margins(
+                            lambda part, kept=kept, beta=beta: (
+                                beta * (logprobs(kept[-1], part) - logprobs(self.start, part))
+                            )
+                        )
                 with self.clock("evaluation"):
                     for policy in kept:
                         self.evaluate(policy, None if name == "dpo" else self.judge)
@@ -455,7 +459,7 @@ def main() -> None:
     torch.set_num_threads(asked["threads"])
     config, clock = build_config(asked["config"]), Clock()
     cells = sum(Script(config, seed, clock).run() for seed in config.seeds)
-    Path(sys.argv[2]).write_text(json.dumps({"cells": cells, "cpu": clock.cpu}))
+    Path(sys.argv[2]).write_text(json.dumps({"cells": cells, "kinds": clock.cpu}))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/demo.py [--json FILE] [--write docs/performance.md]
 
-Each row is the real work of a stage of the built-in world, one thread: training rows a few steps of
-the one loop (online ones with their sampling and scoring), the last rows one call of the sampler, of
-a scorer, of the evaluation. Shares are of the wall time beside the profiler: the kernels' own time,
-and the rest as Python and dispatch (of which the profiler itself is a part).
+Each row is the real work of a stage of the built-in world, one thread: training rows a few steps
+of the one loop (online ones with their sampling and scoring), the last rows one call of the
+sampler, of a scorer, of the evaluation. Shares are of the wall time beside the profiler: the
+kernels' own time, and the rest as Python and dispatch (of which the profiler itself is a part).
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def tables(found: dict[str, Any]) -> str:
     lines = []
     if found["two"]:
         lines += [
-            "| two cores | cells | cells an hour | ours / this | cells a processor hour | ours / this |"
+            "| two cores | cells | cells an hour | ours / this | a processor hour | ours / this |"
         ]
         lines += ["|---|---|---|---|---|---|"]
         own = found["two"]["ours"]

@@ -1,9 +1,9 @@
 """The demo's comparison as one script over the plain Hugging Face model: our runner's opponent.
 
 What a competent researcher writes in a day: rows padded in full, the logits of all positions, fused
-AdamW, the reference's log-probabilities computed once for all settings of DPO, `model.generate` with
-its cache. The same data sizes, batches, steps, settings and evaluation as `allroads compare --world
-routes`; its own random numbers.
+AdamW, the reference's log-probabilities computed once for all settings of DPO, `model.generate`
+with its cache. The same data sizes, batches, steps, settings and evaluation as `allroads compare
+--world routes`; its own random numbers.
 
     python -m peer.plain CONFIG.json OUT.json
 """

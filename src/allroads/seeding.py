@@ -37,7 +37,8 @@ class _Key(ISeedSequence):
 
 def child(seed: int, *path: str | int) -> np.random.Generator:
     """The NumPy generator at one address, for example `child(7, "rollout", step)`."""
-    return np.random.Generator(np.random.Philox(_Key(address(seed, *path))))
+    # NumPy's stubs know no seed sequence but its own.
+    return np.random.Generator(np.random.Philox(_Key(address(seed, *path))))  # type: ignore[arg-type]
 
 
 def uniforms(
@@ -57,7 +58,7 @@ def uniforms(
         digests += leaf.digest()
     key = np.frombuffer(digests, dtype=">u8").astype(np.uint64) >> np.uint64(1)
     words = _philox(key, -(-length // 4))[:, :length]
-    return (words >> np.uint64(11)) * 2.0**-53
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _philox(key: Words, blocks: int) -> Words:

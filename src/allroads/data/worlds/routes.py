@@ -85,9 +85,13 @@ class Routes:
         """None."""
         return ()
 
-    @cached_property
+    @property
     def vocabulary(self) -> tuple[str, ...]:
         """The text of every token."""
+        return self._words
+
+    @cached_property
+    def _words(self) -> tuple[str, ...]:
         names = [a + b for b in _SECOND for a in _FIRST]
         return ("<eos>", *names[: self.towns])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from allroads.seeding import address, child
+from allroads.seeding import address, child, uniforms
 
 
 def test_golden_addresses():
@@ -54,3 +54,10 @@ def test_neighbouring_addresses_are_uniform_and_independent():
 
 def test_addresses_fit_a_signed_64_bit_integer():
     assert all(0 <= address(0, i) < 2**63 for i in range(1000))
+
+
+@pytest.mark.parametrize("length", [1, 4, 11])
+def test_uniforms_are_the_first_draws_of_each_child(length):
+    names = [(f"town {i}", copy) for i in range(20) for copy in range(3)]
+    one_by_one = [child(3, "round", *name).random(length) for name in names]
+    np.testing.assert_array_equal(uniforms(3, "round", names, length), one_by_one)

@@ -51,13 +51,18 @@ def compare(
 ) -> None:
     """Train roads on the same footing and report which one pays."""
     fields = flags.given_fields(locals())
+    from allroads.lab import workers
+
+    built = flags.build(fields, config)
+    if built.processes > 1 and not dry_run:
+        workers.begin()  # Its imports run beside what this process does now.
     from allroads.console import Progress, plan_lines
     from allroads.lab.compare import compare as run
     from allroads.lab.compare import prepare
     from allroads.lab.estimate import estimate
     from allroads.lab.execute import result_path
 
-    prepared = prepare(flags.build(fields, config))
+    prepared = prepare(built)
     costs = estimate(prepared)
     done = {j.id for j in prepared.plan.jobs.values() if result_path(out, j).is_file()}
     printing.audit(prepared.dataset)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,6 +14,7 @@ from queue import Empty
 from typing import Any, Protocol
 
 from allroads.errors import AllroadsError, RunFolderError
+from allroads.lab import workers
 from allroads.lab.config import CompareConfig
 from allroads.lab.jobs import Job
 from allroads.lab.settings import Settings
@@ -123,7 +122,7 @@ def _run_in_pool(
     settings: Settings,
     listener: Listener,
 ) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = workers.begin()
     events: Any = context.Queue()
     waiting = longest_chain_first(left)
     running: dict[Future[None], str] = {}
@@ -131,7 +130,7 @@ def _run_in_pool(
         config.processes,
         mp_context=context,
         initializer=_begin_worker,
-        initargs=(folder, config, settings, events, os.getpid()),
+        initargs=(folder, config, settings, events),
     ) as pool:
         try:
             while waiting or running:
@@ -191,12 +190,10 @@ _work_one: Callable[[Job], None] | None = None
 """Set in each worker process by `_begin_worker`."""
 
 
-def _begin_worker(
-    folder: Path, config: CompareConfig, settings: Settings, events: Any, parent: int
-) -> None:
+def _begin_worker(folder: Path, config: CompareConfig, settings: Settings, events: Any) -> None:
     global _work_one
     os.environ["OMP_NUM_THREADS"] = str(config.threads)
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+    workers.end_with_parent()
     import torch
 
     torch.set_num_threads(config.threads)
@@ -223,13 +220,6 @@ def _begin_worker(
 def _work(job: Job) -> None:
     assert _work_one is not None
     _work_one(job)
-
-
-def _die_with(parent: int) -> None:
-    """End this worker soon after its parent, which may have been killed without a word."""
-    while os.getppid() == parent:
-        time.sleep(0.3)
-    os._exit(1)
 
 
 @contextlib.contextmanager

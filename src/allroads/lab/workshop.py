@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from transformers.utils import logging as transformers_logging
@@ -45,8 +45,10 @@ from allroads.types import Split
 
 WORLD_CACHE = "world"
 """Where in a run folder a world keeps what is slow to make."""
+Key = TypeVar("Key", bound=Hashable)
+Made = TypeVar("Made")
 _KEPT = 4
-"""Policies kept in memory between jobs."""
+"""Policies, and datasets of a world, kept in memory between jobs."""
 
 
 class Workshop:
@@ -65,6 +67,7 @@ class Workshop:
         self.device = resolve_device(config.device)
         self.dtype: torch.dtype = getattr(torch, config.dtype)
         self._policies: OrderedDict[tuple[str, int], Policy] = OrderedDict()
+        self._datasets: OrderedDict[tuple[str, int], Dataset] = OrderedDict()
         self._wins: tuple[tuple[str, int], Wins] | None = None
 
     @cached_property
@@ -95,10 +98,14 @@ class Workshop:
         """The dataset that a job sees: the file's, or a world's with pairs if it needs them."""
         if self.world is None:
             return self.file_dataset
-        for need in needs:
-            path = self.pairs_path(need)
-            if path.is_file():
-                return Dataset.from_json(path.read_text("utf-8"))
+        pairs = next((need for need in needs if self.pairs_path(need).is_file()), "")
+        return _kept(self._datasets, (pairs, seed), lambda: self._made(pairs, seed))
+
+    def _made(self, pairs: str, seed: int) -> Dataset:
+        """A world's dataset of one seed; `pairs` is the job that made its pairs, or empty."""
+        if pairs:
+            return Dataset.from_json(self.pairs_path(pairs).read_text("utf-8"))
+        assert self.world is not None
         return demonstrations_only(self.world, self.config.sizes, seed=seed)
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -146,12 +153,7 @@ class Workshop:
         """A frozen policy: 'base', a stage's job id, or 'given:FOLDER'. Do not train it."""
         drawn = name == BASE and self.world is not None and not self.world.needs_model
         key = (name, seed if drawn else -1)
-        if key not in self._policies:
-            self._policies[key] = self._load(name, seed)
-            if len(self._policies) > _KEPT:
-                self._policies.popitem(last=False)
-        self._policies.move_to_end(key)
-        return self._policies[key]
+        return _kept(self._policies, key, lambda: self._load(name, seed))
 
     def fresh_policy(self, name: str, seed: int) -> Policy:
         """A copy that may be trained: all of it, or an adapter beside the shared base."""
@@ -263,3 +265,13 @@ class Workshop:
         source = self.folder / "tokenizer"
         for file in sorted(source.iterdir()):
             (folder / file.name).write_bytes(file.read_bytes())
+
+
+def _kept(kept: OrderedDict[Key, Made], key: Key, make: Callable[[], Made]) -> Made:
+    """What `make` makes, unless it is among the last that were asked for."""
+    if key not in kept:
+        kept[key] = make()
+        if len(kept) > _KEPT:
+            kept.popitem(last=False)
+    kept.move_to_end(key)
+    return kept[key]

@@ -85,8 +85,9 @@ def _flops_per_token(model: nn.Module) -> float:
 
     A frozen weight has no gradient of its own; recomputing runs forward twice.
     """
-    weights = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    weights = sum(size for size, _ in sizes)
+    trained = sum(size for size, moves in sizes if moves)
     return (6.0 if prepared(model) else 4.0) * weights + 2.0 * trained
 
 

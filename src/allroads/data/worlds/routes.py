@@ -88,6 +88,10 @@ class Routes:
     @property
     def vocabulary(self) -> tuple[str, ...]:
         """The text of every token."""
+        return self._words
+
+    @cached_property
+    def _words(self) -> tuple[str, ...]:
         names = [a + b for b in _SECOND for a in _FIRST]
         return ("<eos>", *names[: self.towns])
 
@@ -127,6 +131,22 @@ class Routes:
             steps[reached & (steps < 0)] = length
             reached = reached | (reached.astype(int) @ self.roads.astype(int) > 0)
         return steps
+
+    @cached_property
+    def _ways(self) -> list[list[int]]:
+        """The towns that a road leads to, by town."""
+        return [np.flatnonzero(row).tolist() for row in self.roads]
+
+    @cached_property
+    def _shortest(self) -> list[list[list[int]]]:
+        """Of those the ones nearest to the goal, by town and goal."""
+        hops = self.hops.tolist()
+        towns = range(self.towns)
+        nearest = [[min(hops[way][goal] for way in ways) for goal in towns] for ways in self._ways]
+        return [
+            [[way for way in ways if hops[way][goal] == near[goal]] for goal in towns]
+            for ways, near in zip(self._ways, nearest, strict=True)
+        ]
 
     @cached_property
     def _split(self) -> dict[Split, tuple[Prompt, ...]]:
@@ -180,10 +200,9 @@ class Routes:
             if luck < self.trespass:
                 here = (here + 1 + int(rng.integers(self.towns - 1))) % self.towns
             else:
-                ways = np.flatnonzero(self.roads[here])
-                if luck >= self.trespass + self.wander:
-                    ways = ways[self.hops[ways, goal] == self.hops[ways, goal].min()]
-                here = int(rng.choice(ways))
+                wanders = luck < self.trespass + self.wander
+                ways = self._ways[here] if wanders else self._shortest[here][goal]
+                here = ways[int(rng.integers(len(ways)))]
             towns.append(here)
         return (*(town + 1 for town in towns), self.eos_id)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from transformers.utils import logging as transformers_logging
@@ -46,7 +47,9 @@ from allroads.types import Split
 WORLD_CACHE = "world"
 """Where in a run folder a world keeps what is slow to make."""
 _KEPT = 4
-"""Policies kept in memory between jobs."""
+"""Policies kept in memory between jobs, of those that are fast to load again or shared:"""
+_SMALL = 1 << 26
+"""bytes of weights, at most; a larger policy lives as long as somebody uses it."""
 
 
 class Workshop:
@@ -64,7 +67,8 @@ class Workshop:
         self.folder, self.config, self.settings = folder, config, settings
         self.device = resolve_device(config.device)
         self.dtype: torch.dtype = getattr(torch, config.dtype)
-        self._policies: OrderedDict[tuple[str, int], Policy] = OrderedDict()
+        self._alive = WeakValueDictionary[tuple[str, int], Policy]()
+        self._kept: OrderedDict[tuple[str, int], Policy] = OrderedDict()
         self._wins: tuple[tuple[str, int], Wins] | None = None
 
     @cached_property
@@ -146,12 +150,16 @@ class Workshop:
         """A frozen policy: 'base', a stage's job id, or 'given:FOLDER'. Do not train it."""
         drawn = name == BASE and self.world is not None and not self.world.needs_model
         key = (name, seed if drawn else -1)
-        if key not in self._policies:
-            self._policies[key] = self._load(name, seed)
-            if len(self._policies) > _KEPT:
-                self._policies.popitem(last=False)
-        self._policies.move_to_end(key)
-        return self._policies[key]
+        policy = self._alive.get(key)
+        if policy is None:
+            policy = self._alive[key] = self._load(name, seed)
+        shared = name == BASE and self.config.lora is not None
+        if shared or _bytes(policy) <= _SMALL:
+            self._kept[key] = policy
+            self._kept.move_to_end(key)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return policy
 
     def fresh_policy(self, name: str, seed: int) -> Policy:
         """A copy that may be trained: all of it, or an adapter beside the shared base."""
@@ -263,3 +271,7 @@ class Workshop:
         source = self.folder / "tokenizer"
         for file in sorted(source.iterdir()):
             (folder / file.name).write_bytes(file.read_bytes())
+
+
+def _bytes(policy: Policy) -> int:
+    return sum(p.numel() * p.element_size() for p in policy.model.parameters())

@@ -102,7 +102,7 @@ def ours(task: Task, clock: Clock) -> None:
         add_adapter(trainee.model, adapter, seed=0)
     else:
         trainee = base
-    # The frozen base is there anyway; without an adapter the loop opens a reference when it needs it.
+    # An adapter's frozen base is there anyway; otherwise the loop opens one when it needs it.
     reference = load if adapter is None else lambda: base
     supplies = Supplies(
         dataset=dataset,

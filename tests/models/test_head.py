@@ -1,4 +1,4 @@
-"""Log-probabilities under the head: by hand, by numerical derivatives, against the written formula."""
+"""Log-probabilities under the head: by hand, by numerical derivatives, against the formula."""
 
 from __future__ import annotations
 

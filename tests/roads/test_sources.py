@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import json
 import math
 from dataclasses import asdict
+from functools import partial
 
 import pytest
 import torch

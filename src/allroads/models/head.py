@@ -61,7 +61,7 @@ def accumulating() -> Iterator[None]:
     For `loss.backward()` alone: it saves the copy, as large as the weight, that autograd would add.
     `torch.autograd.grad` would not see the weight's gradient.
     """
-    global _accumulating  # noqa: PLW0603
+    global _accumulating
     _accumulating = True  # No argument reaches a backward pass, which may run in another thread.
     try:
         yield
@@ -129,6 +129,7 @@ class _TargetLogprobs(torch.autograd.Function):
                 logits = _logits(hidden[part], weight, bias, ctx.temperature)
                 logits.sub_(normaliser[part, None]).exp_()
                 error = _less_one_hot_(logits, targets[part]).to(weight.dtype)
+            assert error is not None
             scaled = slope[part, None]
             if d_hidden is not None:
                 torch.mm(error, weight, out=d_hidden[part])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,24 +87,28 @@ def ours(task: Task, clock: Clock) -> None:
     from allroads.roads.supplies import Supplies
 
     stage, dataset = stage_of(task), dataset_of(task)
-    base = load_policy(task.folder, eos_id=EOS, dtype=torch.float32, device=torch.device("cpu"))
+    load = partial(
+        load_policy, task.folder, eos_id=EOS, dtype=torch.float32, device=torch.device("cpu")
+    )
+    base = load()
     adapter = Lora() if task.adapter else None
     if adapter is not None:
         base.model.requires_grad_(requires_grad=False)
     needs_reference = stage.objective.reference is not None
     if task.work == "reward":
         trainee: Any = reward_model_on(base, reading="last", seed=0, adapter=adapter)
-    elif adapter is not None or needs_reference:
+    elif adapter is not None:
         trainee = base.twin()
-        if adapter is not None:
-            add_adapter(trainee.model, adapter, seed=0)
+        add_adapter(trainee.model, adapter, seed=0)
     else:
         trainee = base
+    # An adapter's frozen base is there anyway; otherwise the loop opens one when it needs it.
+    reference = load if adapter is None else lambda: base
     supplies = Supplies(
         dataset=dataset,
         seed=0,
         address="benchmark",
-        reference=base if needs_reference else None,
+        reference=reference if needs_reference else None,
         writer=None,
         labeller=CallableLabeller(lambda _, completions: reward(list(completions))),
         temperature=1.0,
@@ -112,7 +117,7 @@ def ours(task: Task, clock: Clock) -> None:
         sample_batch=task.sample_batch,
         fixed_length=True,
     )
-    if not needs_reference and adapter is None:
+    if adapter is None:
         del base
     if not stage.source.sampled:
         loop.gather = clock.timing(loop.gather)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -79,7 +81,8 @@ def test_batch_mates_and_padding_change_nothing(family: str):
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch):
     policy = tiny_policy(dtype=torch.float64)
     whole, grad_whole = policy.sequence_logprobs(ROWS).detach(), gradients(policy, ROWS)
-    monkeypatch.setattr(policy_module, "_LOGITS_AT_ONCE", 2 * 23)
+    small = partial(policy_module.target_logprobs, at_once=2 * 23)
+    monkeypatch.setattr(policy_module, "target_logprobs", small)
     chunked, grad_chunked = policy.sequence_logprobs(ROWS).detach(), gradients(policy, ROWS)
     torch.testing.assert_close(whole, chunked, atol=1e-12, rtol=1e-12)
     for a, b in zip(grad_whole, grad_chunked, strict=True):

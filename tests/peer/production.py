@@ -41,7 +41,7 @@ def supplies(reference: Policy | None, temperature: float = 1.0) -> Supplies:
         dataset=Dataset(pairs=nothing, demonstrations=(), prompts=nothing, audit=audit),
         seed=0,
         address="peer",
-        reference=reference,
+        reference=None if reference is None else lambda: reference,
         writer=None,
         labeller=None,
         temperature=temperature,

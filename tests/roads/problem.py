@@ -169,7 +169,7 @@ def supplies(stage: Stage, start: Policy, **changes: object) -> Supplies:
         dataset=dataset(),
         seed=12,
         address=f"test/{stage.name}",
-        reference=start if stage.objective.reference not in (None, WRITER) else None,
+        reference=(lambda: start) if stage.objective.reference not in (None, WRITER) else None,
         writer=None,
         labeller=None if stage.labeller in ("none", DATA) else CallableLabeller(token_sum),
         temperature=1.0,

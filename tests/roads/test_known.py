@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -79,7 +81,7 @@ def test_the_kl_of_each_token_is_a_reward_of_that_token():
     given = {"beta": 0.25, "critic": Critic(decay=1.0, whiten=False)}
     round_, _ = round_of(
         changed("ppo", objective=STAGES["ppo"].objective.model_copy(update=given)),
-        reference=tiny_policy(seed=5),
+        reference=partial(tiny_policy, seed=5),
         labeller=CallableLabeller(lambda prompts, _: [2.0] * len(prompts)),
         fixed_length=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
+from functools import partial
 
 import pytest
 import torch
@@ -133,7 +134,7 @@ def test_no_data_is_an_error_that_names_the_stage(name: str):
 def test_reference_logprobs_are_those_of_the_one_function(budget: int):
     reference = tiny_policy(seed=5)
     round_, cost = round_of(
-        STAGES["dpo"], reference=reference, token_budget=budget, temperature=0.7
+        STAGES["dpo"], reference=lambda: reference, token_budget=budget, temperature=0.7
     )
     for unit in round_.units:
         assert unit.reference is not None
@@ -242,7 +243,7 @@ def test_beta_is_the_price_of_the_penalty():
         objective = STAGES["rloo"].objective.model_copy(update={"beta": beta})
         round_, _ = round_of(
             changed("rloo", objective=objective),
-            reference=tiny_policy(seed=5),
+            reference=partial(tiny_policy, seed=5),
             labeller=CallableLabeller(lambda prompts, completions: [1.0] * len(prompts)),
         )
         return [u.advantage for u in round_.units]

@@ -7,6 +7,7 @@ checkpoint, and a job whose result file exists is not repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
             prompts={**dataset.prompts, "train": dataset.prompts[job.spec["split"]]},
             audit=dataset.audit,
         )
-    reference = shop.policy(links["reference"], job.seed) if links["reference"] else None
+    reference = partial(shop.policy, links["reference"], job.seed) if links["reference"] else None
     writer = shop.policy(links["writer"], job.seed) if links["writer"] else None
     supplies = Supplies(
         dataset=dataset,
@@ -176,7 +177,7 @@ def _reference_cache(shop: Workshop, job: Job, stage: Stage) -> Path:
     same += [stage.pick, shop.settings.data_fingerprint, shop.settings.model_fingerprint]
     same += [need for need in job.needs if shop.pairs_path(need).is_file()]
     same += [shop.config.temperature, shop.config.dtype, shop.config.token_budget]
-    return shop.folder / "cache" / f"reference-{fingerprint(same)}.json"
+    return shop.folder / "cache" / f"reference-logprobs-{fingerprint(same)}.json"
 
 
 def _trainee(shop: Workshop, stage: Stage, links: dict[str, Any], seed: int) -> Trainee:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 from transformers.utils import logging as transformers_logging
@@ -48,7 +49,9 @@ WORLD_CACHE = "world"
 Key = TypeVar("Key", bound=Hashable)
 Made = TypeVar("Made")
 _KEPT = 4
-"""Policies, and datasets of a world, kept in memory between jobs."""
+"""Policies, and datasets of a world, kept in memory between jobs; of policies those that are:"""
+_SMALL = 1 << 26
+"""bytes of weights, at most; a larger policy lives as long as somebody uses it."""
 
 
 class Workshop:
@@ -66,6 +69,7 @@ class Workshop:
         self.folder, self.config, self.settings = folder, config, settings
         self.device = resolve_device(config.device)
         self.dtype: torch.dtype = getattr(torch, config.dtype)
+        self._alive = WeakValueDictionary[tuple[str, int], Policy]()
         self._policies: OrderedDict[tuple[str, int], Policy] = OrderedDict()
         self._datasets: OrderedDict[tuple[str, int], Dataset] = OrderedDict()
         self._wins: tuple[tuple[str, int], Wins] | None = None
@@ -153,7 +157,13 @@ class Workshop:
         """A frozen policy: 'base', a stage's job id, or 'given:FOLDER'. Do not train it."""
         drawn = name == BASE and self.world is not None and not self.world.needs_model
         key = (name, seed if drawn else -1)
-        return _kept(self._policies, key, lambda: self._load(name, seed))
+        policy = self._alive.get(key)
+        if policy is None:
+            policy = self._alive[key] = self._load(name, seed)
+        shared = name == BASE and self.config.lora is not None
+        if shared or _bytes(policy) <= _SMALL:
+            _kept(self._policies, key, lambda: policy)
+        return policy
 
     def fresh_policy(self, name: str, seed: int) -> Policy:
         """A copy that may be trained: all of it, or an adapter beside the shared base."""
@@ -265,6 +275,10 @@ class Workshop:
         source = self.folder / "tokenizer"
         for file in sorted(source.iterdir()):
             (folder / file.name).write_bytes(file.read_bytes())
+
+
+def _bytes(policy: Policy) -> int:
+    return sum(p.numel() * p.element_size() for p in policy.model.parameters())
 
 
 def _kept(kept: OrderedDict[Key, Made], key: Key, make: Callable[[], Made]) -> Made:

@@ -8,15 +8,12 @@ from typing import cast
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from allroads.errors import ModelError
 from allroads.models import lora
+from allroads.models.head import target_logprobs
 from allroads.models.states import Rows, States, completion_states, pad_right, wide
-
-_LOGITS_AT_ONCE = 1 << 23
-"""Logits held at a time (elements): longer batches are scored in chunks and recomputed backward."""
 
 
 class Policy:
@@ -91,22 +88,12 @@ class Policy:
         return self.token_logprobs(rows, temperature=temperature)[0].sum(dim=1)
 
     def _score(self, states: States, temperature: float) -> Tensor:
-        hidden, targets = states.flat, states.tokens[states.mask]
-        size = max(1, _LOGITS_AT_ONCE // self.model.config.get_text_config().vocab_size)
-        if len(hidden) <= size:
-            return _pick(self.logits_of(hidden), targets, temperature)
-
-        def chunk(part: Tensor, target: Tensor) -> Tensor:
-            return _pick(self.logits_of(part), target, temperature)
-
-        pieces: list[Tensor] = []
-        for part, target in zip(hidden.split(size), targets.split(size), strict=True):
-            if torch.is_grad_enabled():
-                # Recomputed in the backward pass: only one chunk of logits is ever alive.
-                pieces.append(_tensor(checkpoint(chunk, part, target, use_reentrant=False)))
-            else:
-                pieces.append(chunk(part, target))
-        return torch.cat(pieces)
+        head, targets = self.model.get_output_embeddings(), states.tokens[states.mask]
+        if type(head) is not nn.Linear:  # With an adapter of its own, for example.
+            return _pick(self.logits_of(states.flat), targets, temperature)
+        return target_logprobs(
+            states.flat, head.weight, targets, bias_V=head.bias, temperature=temperature
+        )
 
     def _score_through_model(self, rows: Rows, temperature: float) -> tuple[Tensor, Tensor]:
         # For models that scale or cap their logits after the head: through their own forward.
@@ -147,11 +134,6 @@ class Policy:
             lora.write_adapter(self.model, folder)
         else:
             self.model.save_pretrained(folder)
-
-
-def _tensor(value: object) -> Tensor:
-    assert isinstance(value, Tensor)
-    return value
 
 
 def _pick(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:

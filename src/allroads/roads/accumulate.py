@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from allroads.models.batches import pieces
 from allroads.models.critic import ActorCritic
+from allroads.models.head import accumulating
 from allroads.models.policy import Policy
 from allroads.models.recompute import prepared, recomputing
 from allroads.models.reward_model import RewardModel
@@ -58,7 +59,8 @@ def accumulate(
             scored = _scored(stage, trainee, supplies, part, rows, baseline)
         loss_U, metrics_U = loss_row.function(scored, stage.objective)
         loss = loss_U.sum() / divisor
-        loss.backward()
+        with accumulating():
+            loss.backward()
         collect()
         loss_sum += float(loss.detach())
         for name, values in metrics_U.items():

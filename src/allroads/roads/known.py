@@ -25,7 +25,7 @@ from allroads.roads.choices import WRITER, Objective
 from allroads.roads.losses import LOSSES
 from allroads.roads.picks import Scored
 from allroads.roads.stage import Stage
-from allroads.roads.supplies import Supplies
+from allroads.roads.supplies import Opener, Supplies
 from allroads.roads.units import Unit, UnitTokens
 from allroads.types import Tokens
 
@@ -44,7 +44,7 @@ def about_data(
 
     The reference's log-probabilities are kept in a file where the rows come from the data alone.
     """
-    reference = writer if stage.objective.reference == WRITER else supplies.reference
+    reference = _reference(stage, supplies, writer)
     cache = supplies.reference_cache if writer is None and stage.pick != "two" else None
     values = _whole(reference, [(u.prompt, u.completions) for u in units], supplies, cost, cache)
     if values is not None:
@@ -88,8 +88,8 @@ def about_samples(
             for a, b in zip(x, y, strict=True)
         ]
         facts["mismatch"] = sum(gaps) / len(gaps)
-    frozen = writer if stage.objective.reference == WRITER else supplies.reference
-    reference = None if frozen is None else _logprobs(frozen, rows, supplies, cost)
+    frozen = _reference(stage, supplies, writer)
+    reference = None if frozen is None else _logprobs(frozen(), rows, supplies, cost)
     tokens = _per_unit(k, behaviour=behaviour, reference=reference)
     units = [
         Unit(
@@ -112,6 +112,12 @@ def about_samples(
     if loss.by_token:
         units = [replace(unit, tokens=known) for unit, known in zip(units, tokens, strict=True)]
     return units, facts
+
+
+def _reference(stage: Stage, supplies: Supplies, writer: Policy | None) -> Opener | None:
+    if stage.objective.reference != WRITER:
+        return supplies.reference
+    return None if writer is None else lambda: writer
 
 
 def _per_unit(k: int, **columns: Sequence[tuple[float, ...]] | None) -> list[UnitTokens]:
@@ -146,31 +152,34 @@ def _logprobs(
 
 @torch.no_grad()
 def _whole(
-    policy: Policy | None,
+    opener: Opener | None,
     units: Sequence[tuple[Tokens, Sequence[Tokens]]],
     supplies: Supplies,
     cost: Cost,
     cache: Path | None,
 ) -> Whole | None:
-    """Log-probabilities of whole completions; None without a policy.
+    """Log-probabilities of whole completions; None without a policy, which a cache need not open.
 
     Counted also where another stage computed them: the ledger says what a road costs alone.
     """
-    if policy is None or not units:
+    if opener is None or not units:
         return None
     k = len(units[0][1])
     rows = Rows([p for p, _ in units for _ in range(k)], [c for _, cs in units for c in cs])
-    _ledger(cost, policy.parameters_count, rows)
     if cache is not None and cache.is_file():
-        values = files.read_json(cache)
+        known = files.read_json(cache)
     else:
+        policy = opener()
         values = by_tokens(
             rows,
             supplies.token_budget,
             lambda part: policy.sequence_logprobs(part, temperature=supplies.temperature),
         )
+        known = {"parameters": policy.parameters_count, "logprobs": values}
         if cache is not None:
-            files.write_json(cache, values)
+            files.write_json(cache, known)
+    _ledger(cost, known["parameters"], rows)
+    values = known["logprobs"]
     return tuple(tuple(values[i * k : (i + 1) * k]) for i in range(len(units)))
 
 

@@ -76,6 +76,8 @@ def train(
     Raises:
         TrainingError: when the loss is not a number, or when no round gave a single unit.
     """
+    if stage.source.sampled:  # Every round asks the reference; otherwise a gather lets go of it.
+        supplies = supplies.opened_once()
     model = trainee.model
     state = State(model, Optimiser(model, stage.schedule))
     restored = checkpoint.restore(state, keeping.folder / "state")

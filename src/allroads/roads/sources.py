@@ -67,6 +67,7 @@ def gather(
     Raises:
         TrainingError: when the data holds nothing for this stage.
     """
+    supplies = supplies.opened_once()
     if not stage.source.sampled:
         relabelled = stage.pick == "two"
         make = _relabelled if relabelled else _offline

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from allroads.data.dataset import Dataset
 from allroads.judges import Labeller
 from allroads.models.policy import Policy
+
+Opener = Callable[[], Policy]
+"""Opens a frozen policy; who calls it owns what it gives, and lets go of it."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,9 @@ class Supplies:
         dataset: where pairs, demonstrations and training prompts come from.
         seed: the run's seed; every draw hangs on it and on `address`.
         address: the stage's own place in the seed tree.
-        reference: the frozen reference, where the objective has one.
+        reference: opens the frozen reference, where the objective has one. A stage on given
+            completions opens it while it gathers, not at all where what it says is known (a cache,
+            a checkpoint inside the round), and does not train beside it; one that samples holds it.
         writer: the frozen policy that writes, where the source is another stage.
         labeller: who scores sampled completions, or orders the data's pairs anew.
         temperature: at which every log-probability is taken.
@@ -33,7 +40,7 @@ class Supplies:
     dataset: Dataset
     seed: int
     address: str
-    reference: Policy | None
+    reference: Opener | None
     writer: Policy | None
     labeller: Labeller | None
     temperature: float
@@ -42,3 +49,7 @@ class Supplies:
     sample_batch: int
     fixed_length: bool = False
     reference_cache: Path | None = None
+
+    def opened_once(self) -> Supplies:
+        """The same, whose reference is opened when first asked for and then held."""
+        return self if self.reference is None else replace(self, reference=cache(self.reference))

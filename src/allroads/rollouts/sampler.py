@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from allroads.models.policy import Policy
 from allroads.rollouts.decoder import decoder_of
-from allroads.seeding import child
+from allroads.seeding import uniforms
 from allroads.types import Completion, Prompt, Stop
 
 _COMPACT_BELOW = 0.75
@@ -77,12 +76,9 @@ def _uniforms(
     seed: tuple[int, str],
     device: torch.device,
 ) -> Tensor:
-    rows = [
-        child(seed[0], seed[1], prompt.prompt_id, copy).random(length)
-        for prompt in prompts
-        for copy in range(per_prompt)
-    ]
-    return torch.from_numpy(np.stack(rows)).to(device, _widest(device))
+    paths = [(prompt.prompt_id, copy) for prompt in prompts for copy in range(per_prompt)]
+    numbers = uniforms(seed[0], seed[1], paths, length)
+    return torch.from_numpy(numbers).to(device, _widest(device))
 
 
 def _widest(device: torch.device) -> torch.dtype:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,9 @@ def supplies(stage: Stage, seed: int, *, even: bool = False) -> Supplies:
         dataset=made_of(pairs, shown, prompts),
         seed=seed,
         address="copying",
-        reference=start_policy(seed) if stage.objective.reference not in (None, WRITER) else None,
+        reference=None
+        if stage.objective.reference in (None, WRITER)
+        else partial(start_policy, seed),
         writer=None,
         labeller=None if stage.labeller in ("none", DATA) else CallableLabeller(score),
         temperature=1.0,

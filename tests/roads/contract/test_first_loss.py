@@ -313,8 +313,8 @@ def test_the_kl_in_the_loss_by_hand_off_the_reference():
     quiet = changed("grpo", objective=stage.objective.model_copy(update={"beta": 1e-9}))
     assert isinstance(model, Policy)
     nudge(model)
-    start = given.reference
-    assert start is not None
+    assert given.reference is not None
+    start = given.reference()
     with torch.no_grad():
         per_completion = [
             mean([math.exp(-gap) - 1 + gap for gap in _gaps(model, start, u.prompt, c)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -94,7 +95,7 @@ def problem(ground: Ground, road: Road, stage: Stage) -> Problem:
             dataset=_dataset(ground),
             seed=0,
             address="oracle",
-            reference=policy(ground, "reference") if _apart(stage) else None,
+            reference=partial(policy, ground, "reference") if _apart(stage) else None,
             writer=policy(ground, "writer") if _written_by_another(stage) else None,
             labeller=None if stage.labeller in ("none", DATA) else _labeller(ground, road, stage),
             temperature=ground.temperature,

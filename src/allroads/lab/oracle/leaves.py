@@ -79,7 +79,7 @@ def leaves_of(problem: Problem) -> Leaves:
             writer_tokens = token_logprobs(ground, supplies.writer)
             writer = writer_tokens.sum(dim=2)
         if supplies.reference is not None:
-            reference_tokens = token_logprobs(ground, supplies.reference)
+            reference_tokens = token_logprobs(ground, supplies.reference())
         label = _labels(problem)
     if problem.stage.objective.reference == WRITER and tokens is not None:
         reference_tokens = tokens.detach()

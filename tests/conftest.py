@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # imported only where it is used, it keeps nobody waiting.
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from allroads.models.policy import Policy
 
@@ -68,10 +70,16 @@ def tiny_policy(
     family: str = "gpt2", *, seed: int = 0, dtype: torch.dtype | None = None, layers: int = 2
 ) -> Policy:
     """A policy with random weights, far enough from uniform for differences to show."""
+    from allroads.models.policy import Policy
+
+    return Policy(copy.deepcopy(_tiny_model(family, seed, dtype, layers)), EOS)
+
+
+@cache
+def _tiny_model(family: str, seed: int, dtype: torch.dtype | None, layers: int) -> PreTrainedModel:
+    """Drawn once and then copied, which takes a third of the time: tests ask thousands of times."""
     import torch
     from transformers import AutoModelForCausalLM
-
-    from allroads.models.policy import Policy
 
     torch.manual_seed(seed)
     config = tiny_config(family)
@@ -81,7 +89,7 @@ def tiny_policy(
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(6.0)
-    return Policy(model, EOS)
+    return model
 
 
 @pytest.fixture(params=sorted(FAMILIES))

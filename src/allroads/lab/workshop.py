@@ -47,6 +47,8 @@ WORLD_CACHE = "world"
 """Where in a run folder a world keeps what is slow to make."""
 _KEPT = 4
 """Policies kept in memory between jobs."""
+_SCORERS_KEPT = 2
+"""Reward models kept: the selection scorer, which every road meets, and a labeller."""
 
 
 class Workshop:
@@ -65,6 +67,7 @@ class Workshop:
         self.device = resolve_device(config.device)
         self.dtype: torch.dtype = getattr(torch, config.dtype)
         self._policies: OrderedDict[tuple[str, int], Policy] = OrderedDict()
+        self._reward_models: OrderedDict[tuple[str, int], RewardModel] = OrderedDict()
         self._wins: tuple[tuple[str, int], Wins] | None = None
 
     @cached_property
@@ -214,13 +217,22 @@ class Workshop:
         """A critic to be trained: from a reward model's job, else from a policy with a new head."""
         if not name:
             return Critic(self.new_reward_model(start, seed, "last"))
-        made = self.reward_model(name, seed)
+        made = self._load_reward_model(name, seed)
         if self.config.gradient_checkpointing:
             recompute.prepare(made.model)
         return Critic(made)
 
     def reward_model(self, name: str, seed: int) -> RewardModel:
-        """A stage's reward model, or one the user gave."""
+        """A frozen reward model: a stage's, or one the user gave. Do not train it."""
+        key = (name, seed)
+        if key not in self._reward_models:
+            self._reward_models[key] = self._load_reward_model(name, seed)
+            if len(self._reward_models) > _SCORERS_KEPT:
+                self._reward_models.popitem(last=False)
+        self._reward_models.move_to_end(key)
+        return self._reward_models[key]
+
+    def _load_reward_model(self, name: str, seed: int) -> RewardModel:
         if name.startswith(GIVEN):
             folder = name.removeprefix(GIVEN)
             return load_reward_model(folder, dtype=self.dtype, device=self.device)

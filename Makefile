@@ -25,8 +25,9 @@ setup: $(STAMP)  ## install the project and its pinned dependencies into .venv
 demo: $(STAMP)  ## compare the roads on a built-in world; the report goes to runs/demo
 	$(BIN)/allroads compare --world routes --out runs/demo
 
+# Tests start many processes; each would compile again what none before it was allowed to keep.
 test: $(STAMP)  ## run the fast tests (a selection: make test ARGS="-k stats")
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(STAMP)  ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

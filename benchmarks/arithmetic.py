@@ -34,18 +34,19 @@ class Linear:
         return self.inputs * self.outputs * self.times
 
 
-def linears(size: Size, tokens: int, scored: int, outputs: int | None = None) -> list[Linear]:
-    """The model's linear layers: `tokens` pass the blocks, `scored` the head.
+def linears(size: Size, tokens: int, read: int, outputs: int | None = None) -> list[Linear]:
+    """The model's linear layers: `tokens` are attended to, the states of `read` are wanted.
 
+    Behind its attention the last layer sees only those that are read, as the head does.
     `outputs` of the head: the vocabulary, or 1 for a reward model.
     """
     width, layers = size["width"], size["layers"]
+    behind = [(width, width), (width, 4 * width), (4 * width, width)]
     return [
         Linear(tokens, width, 3 * width, layers),
-        Linear(tokens, width, width, layers),
-        Linear(tokens, width, 4 * width, layers),
-        Linear(tokens, 4 * width, width, layers),
-        Linear(scored, width, size["vocabulary"] if outputs is None else outputs),
+        *(Linear(tokens, inputs, outs, layers - 1) for inputs, outs in behind),
+        *(Linear(read, inputs, outs) for inputs, outs in behind),
+        Linear(read, width, size["vocabulary"] if outputs is None else outputs),
     ]
 
 
@@ -80,23 +81,33 @@ class Training:
     head: int | None = None
 
     @property
-    def scored(self) -> int:
-        """Completion tokens."""
-        return self.batch * self.per_prompt * self.completion
+    def rows(self) -> int:
+        """Completions."""
+        return self.batch * self.per_prompt
+
+    @property
+    def read(self) -> int:
+        """States that are wanted: one a completion token, or the last of each for a scalar head."""
+        return self.rows * (self.completion if self.head is None else 1)
+
+    @property
+    def fed(self) -> int:
+        """Tokens of a completion that are needed: a policy's last one predicts nothing."""
+        return self.completion - (self.head is None)
 
     @property
     def tokens(self) -> int:
         """With each prompt once."""
-        return self.batch * self.prompt + self.scored
+        return self.batch * self.prompt + self.rows * self.fed
 
     @property
     def layers(self) -> list[Linear]:
-        return linears(self.size, self.tokens, self.scored, self.head)
+        return linears(self.size, self.tokens, self.read, self.head)
 
     @property
     def attention(self) -> int:
         """FLOPs, backward (twice the forward) and other forward passes included."""
-        pairs = self.batch * seen(self.prompt, [self.completion] * self.per_prompt)
+        pairs = self.batch * seen(self.prompt, [self.fed] * self.per_prompt)
         return (3 + self.forwards) * attention(self.size, pairs)
 
     @property

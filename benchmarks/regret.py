@@ -32,7 +32,7 @@ from allroads.exact.regret.verdicts import (
     dimensions,
     ratio_of,
 )
-from allroads.files import read_json, write_json, write_text
+from allroads.files import read_json, write_indented_json, write_text
 
 matplotlib.use("Agg")
 
@@ -62,7 +62,7 @@ def run_one(name: str) -> tuple[str, float]:
     start = time.process_time()
     cell = run_cell(CELLS[name], range(SEEDS))
     seconds = time.process_time() - start
-    write_json(
+    write_indented_json(
         path_of(name),
         {"fingerprint": CELLS[name].fingerprint, "seconds": round(seconds, 1), **cell},
     )

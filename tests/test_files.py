@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,13 +68,20 @@ def test_the_neighbour_lies_in_the_same_folder(tmp_path: Path, killed_at):
     assert neighbour.name.startswith(".note.txt.")
 
 
-def test_json_comes_back_as_it_was(tmp_path: Path):
+@pytest.mark.parametrize("write", [files.write_json, files.write_indented_json])
+def test_json_comes_back_as_it_was(write: Callable[[Path, Any], None], tmp_path: Path):
     path = tmp_path / "value.json"
     value = {"a": [1, 0.1, 1e-300, None, True], "b": "größe", "c": math.inf}
-    files.write_json(path, value)
+    write(path, value)
     assert files.read_json(path) == value
-    files.write_json(path, math.nan)
+    write(path, math.nan)
     assert math.isnan(files.read_json(path))
+
+
+def test_json_is_one_line_or_an_item_a_line(tmp_path: Path):
+    for write, lines in ((files.write_json, 1), (files.write_indented_json, 4)):
+        write(tmp_path / "value.json", [1, 2])
+        assert len((tmp_path / "value.json").read_text().splitlines()) == lines
 
 
 def test_what_cannot_be_json_leaves_the_old_file(tmp_path: Path):

@@ -21,11 +21,13 @@ def test_a_product_is_two_flops_a_cell():
 
 
 def test_the_layers_of_a_model():
-    # A block has 12 width^2 = 48 weights: 3 x 48 x 2 FLOPs x 10 tokens; the head 2 x 5 on 4 tokens.
-    layers = linears(SIZE, tokens=10, scored=4)
-    assert forward(layers) == 3 * 48 * 2 * 10 + 2 * 4 * 10
+    # A block has 12 width^2 = 48 weights, 12 of them before its attention. Two blocks and a quarter
+    # see 10 tokens, the rest of the last one and the head (2 x 5) see 4: 2 FLOPs a weight.
+    layers = linears(SIZE, tokens=10, read=4)
+    blocks = 2 * (108 * 10 + 36 * 4)
+    assert forward(layers) == blocks + 2 * 10 * 4
     assert sum(layer.weights for layer in layers) == 3 * 48 + 10
-    assert forward(linears(SIZE, tokens=10, scored=4, outputs=1)) == 2880 + 2 * 4 * 2
+    assert forward(linears(SIZE, tokens=10, read=4, outputs=1)) == blocks + 2 * 2 * 4
 
 
 def test_a_token_sees_itself_and_all_before_it():
@@ -38,10 +40,11 @@ def test_a_token_sees_itself_and_all_before_it():
 
 def test_a_training_step():
     step = Training(SIZE, batch=2, prompt=3, completion=2, forwards=1)
-    assert (step.tokens, step.scored) == (2 * 3 + 8, 8)
+    # Of two completion tokens the second predicts nothing; both are predicted.
+    assert (step.tokens, step.read) == (2 * 3 + 4, 8)
     # Once forward, twice as much backward, once for the reference.
-    assert step.attention == 4 * 2 * attention(SIZE, 6 + 9 + 9)
-    assert step.flops == 4 * (2 * 144 * 14 + 2 * 10 * 8) + step.attention
+    assert step.attention == 4 * 2 * attention(SIZE, 6 + 4 + 4)
+    assert step.flops == 4 * 2 * (108 * 10 + 36 * 8 + 10 * 8) + step.attention
 
 
 @pytest.mark.parametrize("head", [None, 1])
@@ -52,6 +55,7 @@ def test_torch_counts_the_same_outside_attention(head: int | None):
     prompts = [(2,) * 9, (3,) * 9]
     rows = Rows([p for p in prompts for _ in (0, 1)], [(i,) * 5 for i in (4, 5, 6, 7)])
     model = policy if head is None else reward_model_on(policy, reading="last", seed=0)
+    model.sequence_logprobs(rows) if isinstance(model, Policy) else model.scores(rows)
     with FlopCounterMode(display=False) as counter:
         score = model.sequence_logprobs(rows) if isinstance(model, Policy) else model.scores(rows)
         score.sum().backward()
@@ -64,8 +68,9 @@ def test_a_decoding_step_reads_weights_and_cache_once():
     # 6 rows: 144 + 10 weights. Keys and values: 2 x 3 layers x 2 wide x 6 rows x 5 tokens.
     assert work.step_flops(5) == 2 * 154 * 6 + attention(SIZE, 6 * 5)
     assert work.step_bytes(5) == 4 * (154 + 2 * 3 * 2 * 6 * 5)
-    # The prompts' 8 tokens; only their last ones reach the head. Each sees 1 + 2 + 3 + 4.
-    assert work.first_flops == 2 * 144 * 8 + 2 * 10 * 2 + attention(SIZE, 2 * 10)
+    # The prompts' 8 tokens; only their last ones reach the end of the last layer and the head.
+    # Each sees 1 + 2 + 3 + 4.
+    assert work.first_flops == 2 * (108 * 8 + 36 * 2 + 10 * 2) + attention(SIZE, 2 * 10)
     # Three tokens: the first comes out of the prompt, the last is never read.
     assert list(work.contexts) == [5, 6]
 

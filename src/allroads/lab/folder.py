@@ -56,7 +56,7 @@ def write_manifest(
                     "the same data, model and lengths, or choose another --out"
                 )
         manifest["created"] = before["created"]
-    files.write_json(path, manifest)
+    files.write_indented_json(path, manifest)
     return manifest
 
 
@@ -83,7 +83,7 @@ def write_summaries(folder: Path, plan: Plan, results: Results) -> None:
     files.write_text(folder / "metrics.jsonl", "".join(line + "\n" for line in metrics))
     samples = [sample.model_dump_json() + "\n" for sample in results.samples]
     files.write_text(folder / "samples.jsonl", "".join(samples))
-    files.write_json(folder / "ledger.json", [row.model_dump() for row in results.ledger])
+    files.write_indented_json(folder / "ledger.json", [row.model_dump() for row in results.ledger])
     files.write_text(folder / "results.json", results.model_dump_json(indent=1) + "\n")
 
 

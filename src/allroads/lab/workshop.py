@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
-from weakref import WeakValueDictionary
+from typing import Any
 
 import torch
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from allroads import files
@@ -33,6 +32,7 @@ from allroads.lab.config import CompareConfig
 from allroads.lab.jobs import GIVEN, fingerprint
 from allroads.lab.outside import judge_of
 from allroads.lab.prepare import demonstrations_only
+from allroads.lab.recent import Recent
 from allroads.lab.settings import Settings
 from allroads.models import recompute
 from allroads.models.builtin import small_transformer
@@ -46,12 +46,8 @@ from allroads.types import Split
 
 WORLD_CACHE = "world"
 """Where in a run folder a world keeps what is slow to make."""
-Key = TypeVar("Key", bound=Hashable)
-Made = TypeVar("Made")
-_KEPT = 4
-"""Policies, and datasets of a world, kept in memory between jobs; of policies those that are:"""
 _SMALL = 1 << 26
-"""bytes of weights, at most; a larger policy lives as long as somebody uses it."""
+"""Bytes of weights, at most, of a model that is kept; a larger one lives while it is used."""
 
 
 class Workshop:
@@ -69,9 +65,10 @@ class Workshop:
         self.folder, self.config, self.settings = folder, config, settings
         self.device = resolve_device(config.device)
         self.dtype: torch.dtype = getattr(torch, config.dtype)
-        self._alive = WeakValueDictionary[tuple[str, int], Policy]()
-        self._policies: OrderedDict[tuple[str, int], Policy] = OrderedDict()
-        self._datasets: OrderedDict[tuple[str, int], Dataset] = OrderedDict()
+        self._policies = Recent[Policy](4, self._worth_keeping)
+        self._datasets = Recent[Dataset](4)
+        # The selection scorer, which every road meets, and a labeller.
+        self._reward_models = Recent[RewardModel](2, lambda rm: _bytes(rm.model) <= _SMALL)
         self._wins: tuple[tuple[str, int], Wins] | None = None
 
     @cached_property
@@ -103,7 +100,7 @@ class Workshop:
         if self.world is None:
             return self.file_dataset
         pairs = next((need for need in needs if self.pairs_path(need).is_file()), "")
-        return _kept(self._datasets, (pairs, seed), lambda: self._made(pairs, seed))
+        return self._datasets.get((pairs, seed), lambda: self._made(pairs, seed))
 
     def _made(self, pairs: str, seed: int) -> Dataset:
         """A world's dataset of one seed; `pairs` is the job that made its pairs, or empty."""
@@ -157,13 +154,11 @@ class Workshop:
         """A frozen policy: 'base', a stage's job id, or 'given:FOLDER'. Do not train it."""
         drawn = name == BASE and self.world is not None and not self.world.needs_model
         key = (name, seed if drawn else -1)
-        policy = self._alive.get(key)
-        if policy is None:
-            policy = self._alive[key] = self._load(name, seed)
-        shared = name == BASE and self.config.lora is not None
-        if shared or _bytes(policy) <= _SMALL:
-            _kept(self._policies, key, lambda: policy)
-        return policy
+        return self._policies.get(key, lambda: self._load(name, seed))
+
+    def _worth_keeping(self, policy: Policy) -> bool:
+        """Small ones, and the base that all adapters share."""
+        return self.config.lora is not None or _bytes(policy.model) <= _SMALL
 
     def fresh_policy(self, name: str, seed: int) -> Policy:
         """A copy that may be trained: all of it, or an adapter beside the shared base."""
@@ -226,13 +221,16 @@ class Workshop:
         """A critic to be trained: from a reward model's job, else from a policy with a new head."""
         if not name:
             return Critic(self.new_reward_model(start, seed, "last"))
-        made = self.reward_model(name, seed)
+        made = self._load_reward_model(name, seed)
         if self.config.gradient_checkpointing:
             recompute.prepare(made.model)
         return Critic(made)
 
     def reward_model(self, name: str, seed: int) -> RewardModel:
-        """A stage's reward model, or one the user gave."""
+        """A frozen reward model: a stage's, or one the user gave. Do not train it."""
+        return self._reward_models.get((name, seed), lambda: self._load_reward_model(name, seed))
+
+    def _load_reward_model(self, name: str, seed: int) -> RewardModel:
         if name.startswith(GIVEN):
             folder = name.removeprefix(GIVEN)
             return load_reward_model(folder, dtype=self.dtype, device=self.device)
@@ -277,15 +275,5 @@ class Workshop:
             (folder / file.name).write_bytes(file.read_bytes())
 
 
-def _bytes(policy: Policy) -> int:
-    return sum(p.numel() * p.element_size() for p in policy.model.parameters())
-
-
-def _kept(kept: OrderedDict[Key, Made], key: Key, make: Callable[[], Made]) -> Made:
-    """What `make` makes, unless it is among the last that were asked for."""
-    if key not in kept:
-        kept[key] = make()
-        if len(kept) > _KEPT:
-            kept.popitem(last=False)
-    kept.move_to_end(key)
-    return kept[key]
+def _bytes(model: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())

@@ -137,7 +137,7 @@ class _TargetLogprobs(torch.autograd.Function):
             if d_weight is not None:
                 first = own is None and i == 0
                 led_by = hidden[part] * scaled.to(weight.dtype)
-                d_weight.addmm_(error.T, led_by, beta=0.0 if first else 1.0)
+                torch.addmm(d_weight, error.T, led_by, beta=0.0 if first else 1.0, out=d_weight)
             if d_bias is not None:
                 d_bias += error.T.to(d_bias.dtype) @ slope[part]
             if normaliser is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,11 @@ def truth(prompt: Tokens, completion: Tokens) -> float:
 
 def start_policy(seed: int) -> Policy:
     """One layer, four tokens; close to uniform."""
+    return Policy(copy.deepcopy(_start_model(seed)), EOS)
+
+
+@cache
+def _start_model(seed: int) -> GPT2LMHeadModel:
     torch.manual_seed(seed)
     config = GPT2Config(
         vocab_size=4, n_positions=4, n_embd=8, n_layer=1, n_head=1, bos_token_id=None,
@@ -61,7 +67,7 @@ def start_policy(seed: int) -> Policy:
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(6.0)
-    return Policy(model, EOS)
+    return model
 
 
 def supplies(stage: Stage, seed: int, *, even: bool = False) -> Supplies:

@@ -23,11 +23,22 @@ from tests.roads.problem import (
 NAMES = sorted(STAGES)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+OF_EACH_KIND = ("sft", "reward-model", "dpo", "kto", "rloo", "ppo")
+"""Single completions, a head, pairs, mismatched ones, groups, tokens with a critic."""
+DOUBLE = [(name, torch.float64, 1e-9) for name in NAMES]
+SINGLE = [
+    pytest.param(
+        name, torch.float32, 1e-5, marks=[] if name in OF_EACH_KIND else [pytest.mark.slow]
+    )
+    for name in NAMES
+]
+
+
+@pytest.mark.parametrize(("name", "dtype", "tolerance"), [*DOUBLE, *SINGLE])
 def test_cutting_a_batch_into_pieces_changes_nothing(
     name: str, dtype: torch.dtype, tolerance: float
 ):
+    """In double precision every road; in single precision one of each kind, the others slow."""
     outcomes = []
     for budget in (10**6, 40, 1):
         stage, model, units, given = first_batch(name, dtype)

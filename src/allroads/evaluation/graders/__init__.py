@@ -18,7 +18,7 @@ from allroads.evaluation.graders.encoder import load_encoder, shares_weights
 from allroads.evaluation.graders.length import fit_length
 from allroads.evaluation.graders.protocol import Grader, TextPairs, margins
 from allroads.evaluation.graders.rule import LEAST_CLUSTERS, Grade, grade
-from allroads.evaluation.graders.tf_idf import fit_tf_idf
+from allroads.evaluation.graders.tf_idf import TfIdf, fit_tf_idf
 
 __all__ = [
     "INSTALL",
@@ -28,6 +28,7 @@ __all__ = [
     "Grade",
     "Grader",
     "TextPairs",
+    "TfIdf",
     "describe",
     "encoder_folder",
     "fit_grader",

@@ -6,7 +6,7 @@ padding, no cache, no shared prompt. Axis letters: P prompts, L completions, V t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -21,7 +21,7 @@ from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel
 from allroads.roads.accumulate import Trainee
 from allroads.roads.stage import DEMONSTRATIONS, WRITER
-from allroads.types import Tokens
+from allroads.types import Prompt, Tokens
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def logprobs(ground: Ground, policy: Policy) -> Tensor:
     return token_logprobs(ground, policy).sum(dim=2)
 
 
-def token_logprobs(ground: Ground, policy: Policy) -> Tensor:
+def token_logprobs(ground: Ground, policy: Policy, prompts: Sequence[Prompt] = PROMPTS) -> Tensor:
     """(P, L, H) log-probability of each token of each completion, nats; 0 behind its last one."""
 
     def one(prompt: Tokens, completion: Tokens) -> Tensor:
@@ -125,7 +125,7 @@ def token_logprobs(ground: Ground, policy: Policy) -> Tensor:
         of_T = token_TV[torch.arange(len(completion)), torch.tensor(completion)]
         return F.pad(of_T, (0, ground.tree.horizon - len(completion)))
 
-    return _table(ground, one)
+    return _table(ground, one, prompts)
 
 
 def slot_logprobs(ground: Ground, policy: Policy) -> Tensor:
@@ -179,9 +179,13 @@ def flat_gradient(value: Tensor, model: nn.Module) -> Tensor:
     )
 
 
-def _table(ground: Ground, one: Callable[[Tokens, Tokens], Tensor]) -> Tensor:
+def _table(
+    ground: Ground,
+    one: Callable[[Tokens, Tokens], Tensor],
+    prompts: Sequence[Prompt] = PROMPTS,
+) -> Tensor:
     return torch.stack(
-        [torch.stack([one(p.tokens, c) for c in ground.tree.completions]) for p in PROMPTS]
+        [torch.stack([one(p.tokens, c) for c in ground.tree.completions]) for p in prompts]
     )
 
 

@@ -118,8 +118,8 @@ def groups_of(problem: Problem, prompt: Prompt) -> Iterator[tuple[float, Group]]
     assert k is not None
     ground, tree = problem.ground, problem.ground.tree
     with torch.no_grad():
-        table = token_logprobs(ground, writer_of(problem))
-    token_logprob_LH = table[PROMPTS.index(prompt)].tolist()
+        table_PLH = token_logprobs(ground, writer_of(problem), [prompt])
+    token_logprob_LH = table_PLH[0].tolist()
     every = [
         Completion(
             prompt=prompt,

@@ -100,7 +100,8 @@ def _gpt_neox(model: Any) -> Transformer | None:
         def project(x: Tensor, turn: Turn | None) -> tuple[Tensor, Tensor, Tensor]:
             whole = fused(x).view(len(x), heads, 3, -1)
             q, k = rotated(whole[:, :, :2], turn).unbind(2)
-            return q, k, whole[:, :, 2]
+            # A copy: as a view it would keep all three alive for the backward pass.
+            return q, k, whole[:, :, 2].contiguous()
 
         return Block(
             before_attention=_norm(layer.input_layernorm),

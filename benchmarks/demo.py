@@ -115,7 +115,7 @@ class Ground:
             dataset=self.dataset,
             seed=0,
             address=name,
-            reference=self.start if stage.objective.reference else None,
+            reference=(lambda: self.start) if stage.objective.reference else None,
             writer=None,
             labeller=self.judge if stage.source.sampled else None,
             temperature=1.0,

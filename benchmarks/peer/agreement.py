@@ -107,7 +107,7 @@ def main() -> None:
             dataset=dataset,
             seed=0,
             address=name,
-            reference=reference,
+            reference=lambda: reference,
             writer=None,
             labeller=GlobalLabeller(judge, 4096),
             temperature=1.0,

@@ -104,6 +104,30 @@ def test_states_and_gradients_are_the_librarys(name: str, together: bool):
         torch.testing.assert_close(mine, theirs, atol=close, rtol=close)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "gpt-neox, a part turned", "llama, grouped"])
+def test_a_second_piece_adds_its_gradient_to_the_firsts(name: str):
+    """The embedding's rows among them, a token that occurs in both included."""
+    backbone = backbone_of(*KNOWN[name])
+    transformer = transformer_of(backbone)
+    assert transformer is not None
+    like = next(backbone.parameters())
+
+    def piece(*rows: tuple[int, ...]) -> Tensor:
+        packing = alone(rows, [range(len(row)) for row in rows], like)
+        return transformer.states(packing.ids, packing.positions, packing.attend).sin().sum()
+
+    apart = [(3, 4, 5), (4, 7, 4, 1)]
+    piece(*apart).backward()
+    whole = [p.grad.clone() for p in backbone.parameters()]
+    backbone.zero_grad()
+    for row in apart:
+        piece(row).backward()
+    for parameter, expected in zip(backbone.parameters(), whole, strict=True):
+        assert parameter.grad is not None
+        assert parameter.grad.layout == torch.strided
+        torch.testing.assert_close(parameter.grad, expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", KNOWN)
 @torch.no_grad()

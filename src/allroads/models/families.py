@@ -64,7 +64,7 @@ def _gpt2(model: Any) -> Transformer | None:
     config = model.config
     if config.add_cross_attention or config.reorder_and_upcast_attn:
         return None
-    heads = config.num_attention_heads
+    heads, words = config.num_attention_heads, _embedding(model.wte)
 
     def block(layer: Any) -> Block:
         fused = _linear(layer.attn.c_attn)
@@ -84,7 +84,7 @@ def _gpt2(model: Any) -> Transformer | None:
         )
 
     return Transformer(
-        embed=lambda ids, positions: model.wte(ids) + model.wpe(positions),
+        embed=lambda ids, positions: words(ids) + model.wpe(positions),
         turn=None,
         blocks=tuple(map(block, model.h)),
         norm=_norm(model.ln_f),
@@ -92,7 +92,7 @@ def _gpt2(model: Any) -> Transformer | None:
 
 
 def _gpt_neox(model: Any) -> Transformer | None:
-    heads = model.config.num_attention_heads
+    heads, words = model.config.num_attention_heads, _embedding(model.embed_in)
 
     def block(layer: Any) -> Block:
         fused = _linear(layer.attention.query_key_value)
@@ -114,7 +114,7 @@ def _gpt_neox(model: Any) -> Transformer | None:
         )
 
     return Transformer(
-        embed=lambda ids, _: model.embed_in(ids),
+        embed=lambda ids, _: words(ids),
         turn=_turn(model, model.layers[0].attention.head_size),
         blocks=tuple(map(block, model.layers)),
         norm=_norm(model.final_layer_norm),
@@ -128,6 +128,7 @@ def _llama(model: Any) -> Transformer | None:
         return None
     if len(model.layers) != config.num_hidden_layers:
         return None
+    words = _embedding(model.embed_tokens)
 
     def block(layer: Any) -> Block:
         attention, mlp = layer.self_attn, layer.mlp
@@ -152,7 +153,7 @@ def _llama(model: Any) -> Transformer | None:
         )
 
     return Transformer(
-        embed=lambda ids, _: model.embed_tokens(ids),
+        embed=lambda ids, _: words(ids),
         turn=_turn(model, model.layers[0].self_attn.head_dim),
         blocks=tuple(map(block, model.layers)),
         norm=_norm(model.norm),
@@ -170,6 +171,19 @@ _READERS: dict[str, Callable[[Any], Transformer | None]] = {
 classes would import every family."""
 
 _RMS_NORMS = ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm")
+
+
+def _embedding(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """What an embedding looks up; to a gradient that is there already only its rows are added."""
+    if type(module) is not nn.Embedding or module.max_norm is not None:
+        return module
+    weight, skipped = module.weight, module.padding_idx
+
+    def look_up(ids: Tensor) -> Tensor:
+        # Otherwise every piece of a minibatch would hold a second gradient of the whole vocabulary.
+        return nn.functional.embedding(ids, weight, skipped, sparse=weight.grad is not None)
+
+    return look_up
 
 
 def _linear(module: nn.Module) -> Callable[[Tensor], Tensor]:

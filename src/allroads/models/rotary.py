@@ -28,6 +28,10 @@ class Turn:
         half = sines.shape[1] // 2
         return cls(whole[:, None, None], sines[:, None, None, :half])
 
+    def at(self, places: Tensor) -> Turn:
+        """That of the tokens at these places."""
+        return Turn(self.cosines.index_select(0, places), self.sines.index_select(0, places))
+
 
 def rotated(x: Tensor, turn: Turn | None) -> Tensor:
     """Queries, keys or both, (N, ., ., h), turned; as they are where nothing turns them.

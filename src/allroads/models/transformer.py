@@ -69,7 +69,13 @@ class Transformer:
     norm: Callable[[Tensor], Tensor]
 
     def states(
-        self, ids: Tensor, positions: Tensor, attend: Attend, *, read: Tensor | None = None
+        self,
+        ids: Tensor,
+        positions: Tensor,
+        attend: Attend,
+        *,
+        read: Tensor | None = None,
+        turn: Turn | None = None,
     ) -> Tensor:
         """Final hidden states.
 
@@ -78,12 +84,14 @@ class Transformer:
             positions: (N,) the place of each in its sequence, from 0.
             attend: how they attend to each other.
             read: indices (M,) of the tokens whose states are wanted; None: all of them.
+            turn: `self.turn(positions)`, where the caller has it already.
 
         Returns:
             (M, d) or (N, d).
         """
         x = self.embed(ids, positions)
-        turn = None if self.turn is None else self.turn(positions)
+        if turn is None and self.turn is not None:
+            turn = self.turn(positions)
         last = len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
             queries, keys, values = block.project(block.before_attention(x), turn)

@@ -70,6 +70,9 @@ class PackedDecoder:
         self._at, self._room = ragged.longest, room
         self._row = torch.arange(len(prompts), device=like.device).repeat_interleave(copies)
         self._positions = ragged.lengths[self._row]
+        self._turns = None
+        if transformer.turn is not None:
+            self._turns = transformer.turn(torch.arange(self._at + room, device=like.device))
         gap = ragged.longest - ragged.lengths[:, None]
         column = torch.arange(ragged.longest, device=like.device)[None]
         # Of each column the packed token; the gap before shorter prompts is masked.
@@ -92,7 +95,8 @@ class PackedDecoder:
 
     def step(self, tokens: Tensor) -> Tensor:
         """See `Decoder`."""
-        states = self._transformer.states(tokens, self._positions, self._write)
+        turn = None if self._turns is None else self._turns.at(self._positions)
+        states = self._transformer.states(tokens, self._positions, self._write, turn=turn)
         self._at += 1
         self._positions = self._positions + 1
         return self._policy.logits_of(states)

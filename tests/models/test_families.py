@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
 from allroads.models import families
+from allroads.models.accumulation import accumulating
 from allroads.models.families import transformer_of
 from allroads.models.lora import Lora, add_adapter
 from allroads.models.packing import alone, shared
@@ -120,8 +121,9 @@ def test_a_second_piece_adds_its_gradient_to_the_firsts(name: str):
     piece(*apart).backward()
     whole = [p.grad.clone() for p in backbone.parameters()]
     backbone.zero_grad()
-    for row in apart:
-        piece(row).backward()
+    with accumulating():
+        for row in apart:
+            piece(row).backward()
     for parameter, expected in zip(backbone.parameters(), whole, strict=True):
         assert parameter.grad is not None
         assert parameter.grad.layout == torch.strided
@@ -185,3 +187,16 @@ def test_an_adapter_that_is_added_or_trained_is_seen(family: str):
         each = logits.log_softmax(-1)[len(prompt) - 1 : -1]
         truth = each.gather(1, torch.tensor(completion)[:, None]).sum()
         torch.testing.assert_close(after[b], truth, atol=1e-3, rtol=1e-4)
+
+
+def test_a_gradient_cleared_after_the_forward_pass_is_whole():
+    """Outside `accumulating` anybody may do that, as most loops do."""
+    backbone = backbone_of(*KNOWN["gpt2"])
+    for _ in range(2):
+        transformer = transformer_of(backbone)
+        assert transformer is not None
+        packing = alone([(3, 4)], [range(2)], next(backbone.parameters()))
+        states = transformer.states(packing.ids, packing.positions, packing.attend)
+        backbone.zero_grad()
+        states.sum().backward()
+    assert all(p.grad.layout == torch.strided for p in backbone.parameters() if p.grad is not None)

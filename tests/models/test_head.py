@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from allroads.models.head import accumulating, target_logprobs
+from allroads.models.accumulation import accumulating
+from allroads.models.head import target_logprobs
 
 N, D, V = 7, 4, 11
 AT_ONCE = {"whole": 10**6, "in parts, the last one smaller": 3 * V, "row by row": 1}

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from allroads.models.accumulation import gradient_to_add_to
 from allroads.models.activations import activation_of
 from allroads.models.packing import alone
 from allroads.models.rotary import Turn, rotated
@@ -181,7 +182,8 @@ def _embedding(module: nn.Module) -> Callable[[Tensor], Tensor]:
 
     def look_up(ids: Tensor) -> Tensor:
         # Otherwise every piece of a minibatch would hold a second gradient of the whole vocabulary.
-        return nn.functional.embedding(ids, weight, skipped, sparse=weight.grad is not None)
+        rows_only = gradient_to_add_to(weight) is not None
+        return nn.functional.embedding(ids, weight, skipped, sparse=rows_only)
 
     return look_up
 

@@ -8,20 +8,19 @@ or, where even that is too large, nothing: each chunk is computed again on the w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from allroads.models.accumulation import gradient_to_add_to
 from allroads.models.states import wide
 
 LOGITS_AT_ONCE = 1 << 23
 """Logits held at a time (elements): beyond it they are computed in chunks, and twice."""
 _IN_CACHE = 1 << 17
 """Logits whose softmax is taken at a time (elements), so that its passes stay in the cache."""
-_accumulating = False
 
 
 def target_logprobs(
@@ -52,21 +51,6 @@ def target_logprobs(
         Tensor,
         _TargetLogprobs.apply(hidden_ND, weight_VD, bias_V, targets_N, temperature, at_once),
     )
-
-
-@contextmanager
-def accumulating() -> Iterator[None]:
-    """Within it, a backward pass adds a head's gradient to the `.grad` that its weight has.
-
-    For `loss.backward()` alone: it saves the copy, as large as the weight, that autograd would add.
-    `torch.autograd.grad` would not see the weight's gradient.
-    """
-    global _accumulating
-    _accumulating = True  # No argument reaches a backward pass, which may run in another thread.
-    try:
-        yield
-    finally:
-        _accumulating = False
 
 
 class _TargetLogprobs(torch.autograd.Function):
@@ -120,7 +104,7 @@ class _TargetLogprobs(torch.autograd.Function):
         by_hidden, by_weight, by_bias = ctx.needs_input_grad[:3]
         d_hidden = torch.empty_like(hidden) if by_hidden else None
         d_bias = torch.zeros_like(slope[:1].expand(len(weight))) if by_bias else None
-        own = weight.grad if _accumulating and weight.is_leaf else None
+        own = gradient_to_add_to(weight)
         d_weight = None
         if by_weight:
             d_weight = weight.new_empty(weight.shape) if own is None else own

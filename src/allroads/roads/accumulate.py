@@ -9,9 +9,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from allroads.models.accumulation import accumulating
 from allroads.models.batches import pieces
 from allroads.models.critic import ActorCritic
-from allroads.models.head import accumulating
 from allroads.models.policy import Policy
 from allroads.models.recompute import prepared, recomputing
 from allroads.models.reward_model import RewardModel
@@ -55,11 +55,11 @@ def accumulate(
     sums: dict[str, float] = {}
     for part in _pieces(units, supplies.token_budget):
         rows = _rows([(u.prompt, u.completions) for u in part])
-        with recomputing(trainee.model):
-            scored = _scored(stage, trainee, supplies, part, rows, baseline)
-        loss_U, metrics_U = loss_row.function(scored, stage.objective)
-        loss = loss_U.sum() / divisor
         with accumulating():
+            with recomputing(trainee.model):
+                scored = _scored(stage, trainee, supplies, part, rows, baseline)
+            loss_U, metrics_U = loss_row.function(scored, stage.objective)
+            loss = loss_U.sum() / divisor
             loss.backward()
         collect()
         loss_sum += float(loss.detach())

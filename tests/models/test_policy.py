@@ -89,6 +89,25 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
 
 
+def test_a_head_of_another_kind_is_scored_in_chunks_too(monkeypatch: pytest.MonkeyPatch):
+    class Wrapped(torch.nn.Linear):
+        pass
+
+    policy = tiny_policy(dtype=torch.float64)
+    whole, grad_whole = policy.sequence_logprobs(ROWS).detach(), gradients(policy, ROWS)
+    policy.model.get_output_embeddings().__class__ = Wrapped
+    seen = []
+    real = policy.logits_of
+    monkeypatch.setattr(policy_module, "LOGITS_AT_ONCE", 2 * 23)
+    monkeypatch.setattr(policy, "logits_of", lambda part: seen.append(len(part)) or real(part))
+    chunked, grad_chunked = policy.sequence_logprobs(ROWS).detach(), gradients(policy, ROWS)
+    assert seen
+    assert max(seen) == 2
+    torch.testing.assert_close(whole, chunked, atol=1e-12, rtol=1e-12)
+    for a, b in zip(grad_whole, grad_chunked, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
+
+
 @torch.no_grad()
 def test_all_completions_of_one_token_sum_to_one(family: str):
     policy = tiny_policy(family, dtype=torch.float64)

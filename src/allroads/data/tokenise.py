@@ -179,9 +179,14 @@ class Tokeniser:
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text for human eyes, without special tokens."""
-        # Not the wrapper's own: it looks at the type of every token, which doubles the time.
-        backend: Any = self._tokenizer.backend_tokenizer  # type: ignore[attr-defined]
-        return backend.decode(list(tokens), skip_special_tokens=True)
+        backend: Any = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            # Not the wrapper's own: it looks at the type of every token, which doubles the time.
+            return backend.decode(list(tokens), skip_special_tokens=True)
+        text = self._tokenizer.decode(
+            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text if isinstance(text, str) else "".join(text)
 
     def _encode(self, text: str) -> Tokens:
         return tuple(self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

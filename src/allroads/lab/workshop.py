@@ -157,7 +157,7 @@ class Workshop:
         return self._policies.get(key, lambda: self._load(name, seed))
 
     def _worth_keeping(self, policy: Policy) -> bool:
-        """Small ones, and the base that all adapters share."""
+        """Small ones; with adapters all, because they share one base."""
         return self.config.lora is not None or _bytes(policy.model) <= _SMALL
 
     def fresh_policy(self, name: str, seed: int) -> Policy:

@@ -19,7 +19,7 @@ def activation_of(module: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def gelu_tanh(x: Tensor) -> Tensor:
-    """The tanh form of GELU, as x * sigmoid(u): torch's kernel takes three times as long on a CPU.
+    """The tanh form of GELU, as x * sigmoid(u): torch's kernel takes up to twice as long on a CPU.
 
     (1 + tanh(z)) / 2 = sigmoid(2 z), with u = 2 sqrt(2 / pi) (x + 0.044715 x^3).
 

@@ -1,8 +1,8 @@
 """Reading a backbone of the library's as a `Transformer`: GPT-2, GPT-NeoX and Llama's kind.
 
-A family is known by its class. Whatever it holds that the plain pass would not do (another scaling
-by layer, a window, cross-attention) makes it unknown, and before a module is first used its states
-are compared with those of the library's own forward pass.
+A family is known by its class. Whatever it holds that the plain pass would not do (a window,
+cross-attention) makes it unknown, and before a module is first used its states are compared with
+those of the library's own forward pass.
 """
 
 from __future__ import annotations

@@ -8,11 +8,12 @@ from typing import cast
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from allroads.errors import ModelError
 from allroads.models import lora
-from allroads.models.head import target_logprobs
+from allroads.models.head import LOGITS_AT_ONCE, target_logprobs
 from allroads.models.states import Rows, States, completion_states, pad_right, wide
 
 
@@ -90,10 +91,20 @@ class Policy:
     def _score(self, states: States, temperature: float) -> Tensor:
         head, targets = self.model.get_output_embeddings(), states.tokens[states.mask]
         if type(head) is not nn.Linear:  # With an adapter of its own, for example.
-            return _pick(self.logits_of(states.flat), targets, temperature)
+            return self._score_in_chunks(states.flat, targets, temperature)
         return target_logprobs(
             states.flat, head.weight, targets, bias_V=head.bias, temperature=temperature
         )
+
+    def _score_in_chunks(self, hidden: Tensor, targets: Tensor, temperature: float) -> Tensor:
+        size = max(1, LOGITS_AT_ONCE // self.model.config.get_text_config().vocab_size)
+
+        def chunk(part: Tensor, target: Tensor) -> Tensor:
+            return _pick(self.logits_of(part), target, temperature)
+
+        # Recomputed in the backward pass: only one chunk of logits is ever alive.
+        pairs = zip(hidden.split(size), targets.split(size), strict=True)
+        return torch.cat([cast(Tensor, checkpoint(chunk, *p, use_reentrant=False)) for p in pairs])
 
     def _score_through_model(self, rows: Rows, temperature: float) -> tuple[Tensor, Tensor]:
         # For models that scale or cap their logits after the head: through their own forward.

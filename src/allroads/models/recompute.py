@@ -11,10 +11,6 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from allroads.errors import ModelError
 
-_ever = False
-"""Whether any model of this process recomputes: asking every layer of every model costs 3 % of a
-step of the smallest."""
-
 
 def prepare(model: PreTrainedModel) -> None:
     """Make a model able to recompute; it does so only inside `recomputing`.
@@ -26,8 +22,6 @@ def prepare(model: PreTrainedModel) -> None:
         raise ModelError(
             f"--gradient-checkpointing: {model.config.model_type} has no layers that can recompute"
         )
-    global _ever
-    _ever = True
     # The newer name of the same thing, where this release of transformers has it.
     newer = getattr(model, "activation_checkpointing_enable", None)
     enable = newer or model.gradient_checkpointing_enable
@@ -36,8 +30,6 @@ def prepare(model: PreTrainedModel) -> None:
 
 def prepared(module: nn.Module) -> list[GradientCheckpointingLayer]:
     """The layers that `prepare` made able to recompute."""
-    if not _ever:
-        return []
     layers = (m for m in module.modules() if isinstance(m, GradientCheckpointingLayer))
     return [layer for layer in layers if getattr(layer, "gradient_checkpointing", False)]
 

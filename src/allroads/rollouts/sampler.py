@@ -118,14 +118,14 @@ def _batch(
     decoder = decoder_of(policy, [p.tokens for p in prompts], per_prompt, max_new_tokens)
     logits = decoder.first()
     rows = len(logits)
-    uniforms = _uniforms(prompts, per_prompt, max_new_tokens, seed, device)
+    numbers = _uniforms(prompts, per_prompt, max_new_tokens, seed, device)
     tokens_out = torch.full((rows, max_new_tokens), policy.eos_id, device=device)
     lengths = torch.zeros(rows, dtype=torch.long, device=device)
     finished = torch.zeros(rows, dtype=torch.bool, device=device)
-    logprobs_out = torch.zeros_like(uniforms)
+    logprobs_out = torch.zeros_like(numbers)
     alive = torch.arange(rows, device=device)
     for step in range(max_new_tokens):
-        token, logprob = _choose(logits, uniforms[alive, step], temperature)
+        token, logprob = _choose(logits, numbers[alive, step], temperature)
         # What rows write after their end is never read: `lengths` ends before it.
         tokens_out[alive, step] = token
         logprobs_out[alive, step] = logprob

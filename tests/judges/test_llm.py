@@ -147,7 +147,7 @@ def test_a_server_that_never_replies_is_not_asked_for_ever(tmp_path: Path):
         asker = judge(fake.url, tmp_path, retries=0, workers=2)
         with pytest.raises(JudgeError, match=r"12 requests in a row .* HTTP 500, down"):
             asker.rule(duels(100), silent)
-    assert len(fake.asked) <= 12 + 2
+    assert len(fake.asked) <= 12 + 1  # and what the other worker had already sent
 
 
 def test_failures_between_replies_do_not_stop_it(tmp_path: Path):

@@ -134,23 +134,17 @@ class PairJudge:
             if (known := self.answers.get(name)) is not None:
                 out[name] = known
         listener(len(out), len(named))
-        stopped, in_a_row = threading.Event(), 0
+        stopped = threading.Event()
+        silence = _Silence(self.chat.url, stopped)
         with ThreadPoolExecutor(self.workers) as pool:
             try:
                 waiting = {
-                    pool.submit(self._ask, name, request, stopped): name
+                    pool.submit(self._ask, name, request, stopped, silence): name
                     for name, request in named.items()
                     if name not in out
                 }
                 for future in as_completed(waiting):
-                    reply = out[waiting[future]] = future.result()
-                    in_a_row = in_a_row + 1 if isinstance(reply, Trouble) else 0
-                    if isinstance(reply, Trouble) and in_a_row >= _HOPELESS:
-                        raise JudgeError(
-                            f"{in_a_row} requests in a row to {self.chat.url} got no reply (the "
-                            f"last: {reply.kind}, {reply.detail}); answers so far are kept: run "
-                            "the same command again when the server is well"
-                        )
+                    out[waiting[future]] = future.result()
                     listener(len(out), len(named))
             except BaseException:
                 stopped.set()
@@ -158,9 +152,12 @@ class PairJudge:
                 raise
         return out
 
-    def _ask(self, name: str, request: Request, stopped: threading.Event) -> Reply | Trouble:
+    def _ask(
+        self, name: str, request: Request, stopped: threading.Event, silence: _Silence
+    ) -> Reply | Trouble:
         try:
             reply = self.chat.ask(request, stopped)
+            silence.heard(reply)
             if isinstance(reply, Reply):
                 self.answers.put(name, request, reply)
         except BaseException:
@@ -168,6 +165,28 @@ class PairJudge:
             stopped.set()
             raise
         return reply
+
+
+class _Silence:
+    """Requests in a row without any reply, counted over all workers as their requests end."""
+
+    def __init__(self, url: str, stopped: threading.Event) -> None:
+        self._url, self._stopped = url, stopped
+        self._requests, self._lock = 0, threading.Lock()
+
+    def heard(self, reply: Reply | Trouble) -> None:
+        with self._lock:
+            if self._stopped.is_set():  # a request that was not sent says nothing of the server
+                return
+            self._requests = self._requests + 1 if isinstance(reply, Trouble) else 0
+            if not isinstance(reply, Trouble) or self._requests < _HOPELESS:
+                return
+            self._stopped.set()
+            raise JudgeError(
+                f"{self._requests} requests in a row to {self._url} got no reply (the last: "
+                f"{reply.kind}, {reply.detail}); answers so far are kept: run the same command "
+                "again when the server is well"
+            )
 
 
 def _named(asked: Sequence[Sequence[Request]]) -> dict[str, Request]:

@@ -41,6 +41,10 @@ class RunFolderError(InputError):
     """A run folder is in use by another process, or belongs to another command."""
 
 
+class StudyError(InputError):
+    """A study cannot say what was asked of it yet: cells are missing, or were never registered."""
+
+
 class EmptyMaskError(AllroadsError):
     """A mean was asked for over no token at all."""
 

@@ -1,0 +1,127 @@
+"""The worlds of the studies with their dials set: where the hypotheses are tested."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from allroads.errors import ConfigError, nearest
+from allroads.lab.config import CompareConfig, build_config
+from allroads.lab.defaults import DEFAULTS
+from allroads.lab.prepare import WorldSizes
+from allroads.roads.atlas import Recipe
+from allroads.roads.choices import Choice
+
+START = "sft"
+"""The arm that all others start from."""
+EVAL_PROMPTS = 200
+"""Held-out prompts that every policy answers; the same for all seeds."""
+
+
+class Variant(Choice):
+    """A world with its dials set, and how much is drawn for one seed."""
+
+    name: str
+    says: str
+    """What is special about it, in one phrase."""
+    world: str
+    options: dict[str, float | int | str] = Field(default_factory=dict)
+    """Dials that differ from the world's own defaults."""
+    sizes: dict[str, Any] = Field(default_factory=dict)
+    """Fields of `WorldSizes` that differ from the world's own defaults."""
+    recipe: Recipe | None = None
+    betas: tuple[float, ...] = (0.2, 0.7, 2.0)
+    ns: tuple[int, ...] = (2, 4, 8)
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the user has to bring a base model."""
+        return DEFAULTS[self.world].recipe is not None and self.world in ("sentiment", "scitldr")
+
+    def config(
+        self,
+        roads: tuple[str, ...],
+        seeds: tuple[int, ...],
+        *,
+        rate: float = 1.0,
+        betas: tuple[float, ...] = (),
+        model: str | None = None,
+        processes: int = 1,
+    ) -> CompareConfig:
+        """The comparison of some roads on this world.
+
+        Args:
+            roads: names of the atlas.
+            seeds: training seeds.
+            rate: factor on the learning rates of all stages that make a policy from preferences
+                or samples; likelihood and reward models, which roads share, keep theirs.
+            betas: settings; none: the variant's.
+            model: the base model's folder, for a world that needs one.
+            processes: worker processes.
+        """
+        recipe = self.recipe or DEFAULTS[self.world].recipe
+        if recipe is None:
+            raise ConfigError(f"variant {self.name!r}: world {self.world!r} has no recipe")
+        sizes = {**DEFAULTS[self.world].sizes, "test_pairs": 600, **self.sizes}
+        return build_config(
+            {
+                "world": self.world,
+                "model": model,
+                "world_options": self.options,
+                "sizes": WorldSizes.model_validate(sizes),
+                "roads": roads,
+                "seeds": seeds,
+                "betas": betas or self.betas,
+                "ns": self.ns,
+                "recipe": faster(recipe, rate),
+                "eval_prompts": EVAL_PROMPTS,
+                "snapshots": 2,
+                "processes": processes,
+            },
+            origin=f"variant {self.name}",
+        )
+
+
+def faster(recipe: Recipe, rate: float) -> Recipe:
+    """The recipe with the learning rates of its policy stages multiplied."""
+    changes = {
+        name: getattr(recipe, name).model_copy(
+            update={"learning_rate": getattr(recipe, name).learning_rate * rate}
+        )
+        for name in ("policy", "online")
+    }
+    return recipe.model_copy(update=changes)
+
+
+_ALL = (
+    Variant(
+        name="routes",
+        says="verify with the list of roads, generate with a routing table",
+        world="routes",
+    ),
+    Variant(
+        name="routes-hop",
+        says="goals one road away: as easy to find as to verify",
+        world="routes",
+        options={"towns": 96, "neighbours": 10, "max_hops": 1},
+    ),
+    Variant(
+        name="routes-poor",
+        says="walkers that mostly wander: good routes are rare in the start policy",
+        world="routes",
+        options={"wander": 0.7, "trespass": 0.2},
+    ),
+)
+VARIANTS = {variant.name: variant for variant in _ALL}
+
+
+def variant(name: str) -> Variant:
+    """A variant by name.
+
+    Raises:
+        ConfigError: for an unknown one, with the nearest valid name.
+    """
+    if name not in VARIANTS:
+        raise ConfigError(f"world {name!r} of the studies is unknown: {nearest(name, VARIANTS)}")
+    return VARIANTS[name]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from allroads.records import Mean, Record
 
-Outcome = Literal["holds", "fails", "open"]
+Outcome = Literal["holds", "fails", "open", "no estimate"]
 Conclusion = Literal["supported", "refuted", "undecided", "no test"]
 
 
@@ -15,19 +15,19 @@ class TestRow(Record):
 
     words: str
     """The statistic, for example 'online-dpo minus dpo on routes'."""
-    unit: str
-    claim: Literal["above", "below", "within"]
+    claim: Literal["above", "below", "within", "at least"]
     delta: float
-    """The smallest effect that counts; positive."""
+    """The smallest effect that counts."""
     estimate: Mean | None
     """None where cells are missing."""
     outcome: Outcome
-    p: float | None = None
-    """Of the outcome, unadjusted."""
-    p_holm: float | None = None
-    """Adjusted over the family."""
+    """Alone, before Holm."""
+    p_holds: float | None = None
+    p_fails: float | None = None
     detectable: float | None = None
     """The effect that is found with 80 % power at these seeds."""
+    problem: str = ""
+    """Why there is no estimate."""
 
 
 class VerdictRow(Record):
@@ -45,6 +45,9 @@ class VerdictRow(Record):
     """One sentence with the numbers that carry it."""
     premises: tuple[TestRow, ...]
     tests: tuple[TestRow, ...]
+    p_supported: float
+    p_refuted: float
+    """Both Holm-adjusted over the family."""
     seeds: tuple[int, ...]
     confirmed: str
     """Commit of the registered text; '' for an exploration, which decides nothing."""

@@ -88,7 +88,7 @@ def run(
         return
     if confirm:
         for one in hypotheses:
-            register(one.name, one.file, results)
+            register(one.name, one.says, one.sources, results)
 
     def told(line: Line) -> None:
         setting = "" if line.value is None else f" {line.knob} {line.value:g}"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allroads.errors import StudyError
 from allroads.lab.study.lines import Line, Store
+from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.table import TUNING, Table
 from tests.lab.study.making import moment, policy, scorer
 
@@ -72,11 +72,11 @@ def test_a_trial_that_failed_is_not_chosen_and_one_that_is_missing_not_either(tm
 
 def test_what_is_not_there_is_said(tmp_path: Path):
     table = table_of(tmp_path, *start(), policy("dpo", SEED, [0.5], 0.7))
-    with pytest.raises(StudyError, match="dpo: not tuned"):
+    with pytest.raises(NoEstimate, match="dpo: not tuned"):
         table.rewards("routes", "dpo", [SEED])
-    with pytest.raises(StudyError, match="ppo: no cell"):
+    with pytest.raises(NoEstimate, match="ppo: no cell"):
         table.rewards("routes", "ppo", [SEED])
-    with pytest.raises(StudyError, match="sft, seed 1000: not run"):
+    with pytest.raises(NoEstimate, match="sft, seed 1000: not run"):
         table.rewards("routes", "sft", [SEED])
 
 
@@ -117,5 +117,5 @@ def test_a_scorer_is_taken_where_it_needs_the_fewest_nats_on_the_tuning_seeds(tm
 
 def test_margins_on_what_was_not_asked_are_missing(tmp_path: Path):
     table = table_of(tmp_path, scorer("reward-model", SEED, [1.0]))
-    with pytest.raises(StudyError, match="no margins on 'paraphrased'"):
+    with pytest.raises(NoEstimate, match="no margins on 'paraphrased'"):
         table.margins("routes", "reward-model", [SEED], on="paraphrased")

@@ -76,7 +76,7 @@ class ScorerLine(_Line):
     margins: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     """Score of chosen minus rejected by pair, of 'test', 'train' and others."""
     prompts: tuple[int, ...] = ()
-    """By pair of 'test': a number that is the same for pairs of one prompt."""
+    """By pair of 'test': the place of its prompt among the world's test prompts, in every seed."""
 
 
 Line = PolicyLine | ScorerLine

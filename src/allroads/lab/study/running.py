@@ -242,9 +242,9 @@ def _scorer(folder: Path, job: Job, pairs: str, fields: dict[str, Any]) -> Line:
     if FAILED in result:
         return ScorerLine(**fields, failed=result[FAILED])
     text = (folder / "data" / f"{pairs}.json").read_text("utf-8")
-    rows = Dataset.from_json(text).pairs["test"]
-    numbers: dict[str, int] = {}
-    prompts = tuple(numbers.setdefault(row.prompt_id, len(numbers)) for row in rows)
+    dataset = Dataset.from_json(text)
+    place = {prompt.prompt_id: at for at, prompt in enumerate(dataset.prompts["test"])}
+    prompts = tuple(place[pair.prompt_id] for pair in dataset.pairs["test"])
     margins = {name: tuple(map(_short, values)) for name, values in result.items()}
     return ScorerLine(**fields, margins=margins, prompts=prompts)
 

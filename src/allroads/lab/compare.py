@@ -76,7 +76,7 @@ def _prepare_world(config: CompareConfig, world: World) -> Prepared:
         parameters=policy.parameters_count,
         sample_batch=defaults.sample_batch,
         margin=config.margin or defaults.margin,
-        data_fingerprint=fingerprint([world.identity, config.sizes.model_dump()]),
+        data_fingerprint=fingerprint([world.identity, config.sizes.identity]),
         model_fingerprint=model_fingerprint,
         data_label=f"the built-in world '{world.name}'",
         model_label=model_label,

@@ -80,7 +80,7 @@ def test_a_comparison_in_two_dialects_reports_both(tmp_path: Path):
     at = shown.columns.index("Accuracy, paraphrased")
     first = results.reward_models[0]
     assert first.paraphrased_accuracy is not None
-    assert shown.rows[0][at] == tables.share(first.paraphrased_accuracy, "n = 1 seed")
+    assert shown.rows[0][at] == tables.share(first.paraphrased_accuracy, "1 seed")
     without = [
         row.model_copy(update={"paraphrased_accuracy": None, "paraphrased_nll": None})
         for row in results.reward_models

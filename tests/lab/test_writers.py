@@ -224,7 +224,13 @@ def test_a_completion_hangs_on_no_other_prompt_and_on_no_later_copy():
 
 
 def test_wide_pairs_go_far_and_nothing_else_moves():
-    few, wide = made(pairs=300), made(pairs=300, writers="wide")
+    """Demonstrators who never err score 1, the tiny policy and chance hardly ever.
+
+    Of 600 answers 150 are expected from them, sd 10.6; a pair of two equal ones is dropped. Below
+    85 or above 200: a false alarm in less than 1 of 100,000 seeds.
+    """
+    sober = Routes(wander=0.0, trespass=0.0)
+    few, wide = made(sober, pairs=300), made(sober, pairs=300, writers="wide")
     for split in ("selection", "test"):
         assert wide.pairs[split] == few.pairs[split]  # type: ignore[index]
     assert wide.audit.sources[1:] == few.audit.sources[1:]
@@ -233,16 +239,13 @@ def test_wide_pairs_go_far_and_nothing_else_moves():
         "chance, with equal odds, on train prompts"
     )
 
-    def rewards(data: Dataset) -> list[float]:
+    def perfect(data: Dataset) -> int:
         pairs = data.pairs["train"]
         sides = [c for p in pairs for c in (p.chosen, p.rejected)]
-        return WORLD.verify([p.prompt for p in pairs for _ in range(2)], sides)
+        return sober.verify([p.prompt for p in pairs for _ in range(2)], sides).count(1.0)
 
-    # The tiny policy knows nothing; a quarter of the answers are by demonstrators, who mostly
-    # arrive (reward above 1/2): 150 of 600 expected, less than 100 at chance 1e-6 (binomial).
-    arrived = [sum(r > 0.5 for r in rewards(data)) for data in (few, wide)]
-    assert arrived[0] < 50
-    assert arrived[1] > 80
+    assert perfect(few) < 10
+    assert 85 < perfect(wide) < 200
 
 
 def test_narrow_pairs_are_the_same_policy_cooled(monkeypatch: pytest.MonkeyPatch):

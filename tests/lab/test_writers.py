@@ -15,10 +15,11 @@ from allroads.data.dataset import Dataset
 from allroads.data.worlds import Routes, Sentiment
 from allroads.errors import ConfigError
 from allroads.lab import writers
+from allroads.lab.compare import prepare
 from allroads.lab.config import build_config
 from allroads.lab.jobs import fingerprint
 from allroads.lab.prepare import WorldSizes, demonstrations_only, paraphrased, with_pairs
-from allroads.lab.writers import babble, whose, written
+from allroads.lab.writers import babble, check_writers, whose, written
 from allroads.models.builtin import small_transformer
 from allroads.rollouts.sampler import sample
 from allroads.seeding import address, child
@@ -276,27 +277,16 @@ def test_babble_has_the_shape_of_a_demonstration_and_no_sense():
     assert stats.chisquare(list(words.values())).pvalue > 1e-5
 
 
-def test_a_world_whose_demonstrators_speak_once_is_refused_before_anything_is_read():
+def test_a_world_whose_demonstrators_speak_once_is_refused_before_a_model_is_read():
     fields = {"world": "sentiment", "model": "nowhere", "sizes": {"writers": "wide"}}
     with pytest.raises(ConfigError) as error:
-        build_config(fields)
+        prepare(build_config(fields))
     assert str(error.value) == (
         "sizes.writers 'wide': the demonstrators of world 'sentiment' cannot be asked for another "
         "answer to a prompt; give 'sft' or 'narrow'"
     )
-    build_config({**fields, "sizes": {"writers": "narrow"}})
-    with pytest.raises(ConfigError, match="world 'sentiment' cannot be asked"):
-        written(
-            Sentiment(model="nowhere"),
-            TINY,
-            [],
-            [],
-            writers="wide",
-            copies=2,
-            split="train",
-            seed=0,
-            batch_size=1,
-        )
+    check_writers(Sentiment(model="nowhere"), "narrow")
+    check_writers(WORLD, "wide")
 
 
 # In other words ----------------------------------------------------------------------------------

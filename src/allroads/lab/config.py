@@ -14,7 +14,6 @@ from allroads.errors import ConfigError, nearest
 from allroads.judges.client import check_key_name, endpoint
 from allroads.lab.defaults import DEFAULTS, FILES
 from allroads.lab.prepare import WorldSizes
-from allroads.lab.writers import check_writers
 from allroads.models.gguf import dequantised, is_gguf
 from allroads.models.lora import Lora
 from allroads.roads.atlas import Recipe
@@ -204,7 +203,6 @@ class CompareConfig(Choice):
             for name in self.world_options:
                 if name not in names:
                     raise ConfigError(f"unknown key 'world_options.{name}': {nearest(name, names)}")
-            check_writers(self.world, WORLDS[self.world], self.sizes.writers)
         if self.start not in ("auto", "sft"):
             raise ConfigError(
                 f"--start {self.start}: a world's pairs are samples of its SFT policy, so its "

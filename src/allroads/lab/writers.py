@@ -35,15 +35,15 @@ SAID: dict[Writers, str] = {
 """For the audit."""
 
 
-def check_writers(name: str, kind: type, writers: Writers) -> None:
-    """Refuse writers whom the world `name`, of class `kind`, does not have.
+def check_writers(world: World, writers: Writers) -> None:
+    """Refuse writers whom a world does not have.
 
     Raises:
         ConfigError: for 'wide' where no demonstrator answers a prompt that one chooses.
     """
-    if writers == "wide" and not issubclass(kind, Demonstrator):
+    if writers == "wide" and not isinstance(world, Demonstrator):
         raise ConfigError(
-            f"sizes.writers 'wide': the demonstrators of world {name!r} cannot be asked for "
+            f"sizes.writers 'wide': the demonstrators of world {world.name!r} cannot be asked for "
             "another answer to a prompt; give 'sft' or 'narrow'"
         )
 
@@ -95,7 +95,7 @@ def written(
 
     if writers != "wide":
         return sampled(_TEMPERATURE[writers])
-    check_writers(world.name, type(world), writers)
+    check_writers(world, writers)
     assert isinstance(world, Demonstrator)
     plain, hot = sampled(1.0), sampled(2.0)
     words = sorted({token for row in demonstrations for token in row.completion} - {world.eos_id})

@@ -97,6 +97,10 @@ class RewardModelRow(Record):
     accuracy: Mean
     nll: Mean | None = None
     """Nats per pair; log 2 = 0.693 is a coin."""
+    paraphrased_accuracy: Mean | None = None
+    """On the same pairs with both answers in other tokens that mean the same; None where the task
+    knows no other tokens."""
+    paraphrased_nll: Mean | None = None
     ece: Mean | None = None
     """Expected calibration error, a probability."""
     train_accuracy: Mean | None = None

@@ -18,7 +18,7 @@ from allroads.data.audit import Audit
 from allroads.evaluation import graders, scorers
 from allroads.evaluation.graders import Grade
 from allroads.lab.config import CompareConfig
-from allroads.lab.execute import FAILED, result_path
+from allroads.lab.execute import FAILED, PARAPHRASED, result_path
 from allroads.lab.jobs import SELECTION, Cell, Plan
 from allroads.lab.verdict import to_mean
 from allroads.records import Answer, Bin, Cost, Failure, LedgerRow, Mean, RewardModelRow, Sample
@@ -162,6 +162,7 @@ class Reader:
         raw = [self._result(job_id) for job_id in jobs]
         test = [np.array(r["test"]) for r in raw]
         train = [np.array(r["train"]) for r in raw]
+        reworded = [np.array(r[PARAPHRASED]) for r in raw if PARAPHRASED in r]
         calibrations = [scorers.calibration(m) for m in test]
         pooled = scorers.calibration(np.concatenate(test))[1]
         description = {
@@ -175,6 +176,8 @@ class Reader:
             description=description,
             accuracy=self._over_pairs(test, scorers.hits),
             nll=self._over_pairs(test, scorers.nll),
+            paraphrased_accuracy=self._over_pairs(reworded, scorers.hits) if reworded else None,
+            paraphrased_nll=self._over_pairs(reworded, scorers.nll) if reworded else None,
             ece=to_mean(stats.seed_mean([c[0] for c in calibrations]), least=0.0, most=1.0),
             train_accuracy=to_mean(
                 stats.seed_mean([scorers.hits(m).mean() for m in train]), least=0.0, most=1.0

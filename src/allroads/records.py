@@ -69,7 +69,8 @@ class Point(Record):
     check: Mean | None = None
     """The second opinion on the same answers, in the metric's unit; None where there is none."""
     selection: float | None = None
-    """The selection scorer's mean score: what chooses the setting."""
+    """What chooses the setting: the selection scorer's gain over the start policy, in log-odds,
+    less the price of the KL."""
     length: Mean
     """Tokens per completion."""
     no_eos: Mean | None

@@ -20,6 +20,7 @@ from allroads.evaluation.graders import Grade
 from allroads.lab.config import CompareConfig
 from allroads.lab.execute import FAILED, PARAPHRASED, result_path
 from allroads.lab.jobs import SELECTION, Cell, Plan
+from allroads.lab.selection import worth
 from allroads.lab.verdict import to_mean
 from allroads.records import Answer, Bin, Cost, Failure, LedgerRow, Mean, RewardModelRow, Sample
 
@@ -45,6 +46,7 @@ class Moment:
     proxy: NDArray | None
     check: NDArray | None
     selection: float
+    """What settings are selected by: see `lab.selection`."""
     answers: list[list[dict[str, Any]]]
     """By seed: one answer to each test prompt."""
 
@@ -284,18 +286,19 @@ def _moment(
         return None if any(v is None for v in values) else np.array(values, dtype=float)
 
     gains = [row["selection"] - start[cell.seed] for cell, row in zip(cells, rows, strict=True)]
+    kl = table("kl")
     return Moment(
         cell=cells[0],
         fraction=rows[0]["fraction"],
         metric=table("metric"),
-        kl=table("kl"),
+        kl=kl,
         length=table("length"),
         opponent_length=per_seed("opponent_length"),
         no_eos=table("no_eos"),
         metric_train=per_seed("metric_train"),
         proxy=per_seed("proxy"),
         check=table("check") if all("check" in row for row in rows) else None,
-        selection=float(np.mean(gains)),
+        selection=worth(float(np.mean(gains)), float(kl.mean())),
         answers=[row["answers"] for row in rows],
     )
 

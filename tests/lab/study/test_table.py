@@ -90,7 +90,7 @@ def test_designs_are_not_mixed_the_newest_counts(tmp_path: Path):
 
 
 def test_the_frontier_has_every_setting_at_the_tuned_rate(tmp_path: Path):
-    halves = (moment([0.2], kl=1.0, fraction=0.5), moment([0.4], kl=3.0))
+    halves = (moment([0.2], kl=1.0, fraction=0.5), moment([0.4], kl=3.0, selection=9.0))
     lines = [
         *(policy("dpo", seed, [], 0.7, moments=halves) for seed in (*TUNING, SEED)),
         *(policy("dpo", seed, [0.1], 0.7, rate=2.0, design="faster") for seed in (*TUNING, SEED)),
@@ -119,3 +119,11 @@ def test_margins_on_what_was_not_asked_are_missing(tmp_path: Path):
     table = table_of(tmp_path, scorer("reward-model", SEED, [1.0]))
     with pytest.raises(NoEstimate, match="no margins on 'paraphrased'"):
         table.margins("routes", "reward-model", [SEED], on="paraphrased")
+
+
+def test_a_nat_of_kl_has_its_price(tmp_path: Path):
+    # Beta 0.2 pleases the scorer by 2.0, 8 nats away: 2.0 - 0.3 x 8 is below beta 0.7's 0.5.
+    far, near = moment([0.0], selection=2.5, kl=8.0), moment([0.7], selection=1.0, kl=0.0)
+    lines = [policy("dpo", seed, [], 0.2, moments=(far,)) for seed in TUNING]
+    lines += [policy("dpo", seed, [], 0.7, moments=(near,)) for seed in TUNING]
+    assert table_of(tmp_path, *start(), *lines).setting("routes", "dpo").value == 0.7

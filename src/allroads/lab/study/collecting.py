@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from allroads import stats
 from allroads.evaluation import scorers
 from allroads.lab.folder import revision, version_of
+from allroads.lab.selection import PRICE
 from allroads.lab.study import rules
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.lines import Moment, ScorerLine, Store
@@ -31,12 +32,13 @@ from allroads.studies import (
 )
 
 RULE = (
-    "Every arm is taken at the setting that the selection scorer prefers on two tuning seeds that "
-    "no verdict reads. A hypothesis is supported when each of its tests holds, refuted when one "
-    "fails, else undecided; where a premise does not hold the world is no test. 'Above d' holds "
-    "when the two-way (seed, prompt) 95 % interval lies above 0, and fails when it lies below d; "
-    "'within d' holds when the 90 % interval lies inside +-d (two one-sided tests), and fails when "
-    "the 95 % interval leaves out 0. p-values are Holm-adjusted over all verdicts of the page."
+    "Every arm is taken at the setting that the selection scorer prefers, at a price of "
+    f"{PRICE:g} log-odds for a nat of KL, on two tuning seeds that no verdict reads. A hypothesis "
+    "is supported when each of its tests holds, refuted when one fails, else undecided; where a "
+    "premise does not hold the world is no test. 'Above d' holds when the two-way (seed, prompt) "
+    "95 % interval lies above 0, and fails when it lies below d; 'within d' holds when the 90 % "
+    "interval lies inside +-d (two one-sided tests), and fails when the 95 % interval leaves out "
+    "0. p-values are Holm-adjusted over all verdicts of the page."
 )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allroads.evaluation import scorers
+from allroads.lab.selection import worth
 from allroads.lab.study.lines import Line, Moment, PolicyLine, ScorerLine, Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.variants import START
@@ -20,7 +21,7 @@ from allroads.records import Record
 TUNING = (900, 901)
 """Seeds on which settings are chosen; no verdict reads them."""
 One = TypeVar("One", PolicyLine, ScorerLine)
-RATES = (1.0, 2.0)
+RATES = (1.0, 0.3)
 """Factors on the learning rate that every arm is tried with."""
 
 
@@ -91,10 +92,8 @@ class Table:
                 continue
             for at, moment in enumerate(rows[0].moments):
                 count += 1
-                gains = [
-                    row.moments[at].selection - start[row.seed].moments[-1].selection
-                    for row in rows
-                ]
+                seen = [(row.moments[at], start[row.seed].moments[-1]) for row in rows]
+                gains = [worth(one.selection - was.selection, one.kl) for one, was in seen]
                 found = Setting(
                     rate=trial.rate,
                     knob=rows[0].knob,

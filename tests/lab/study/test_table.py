@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allroads.lab.study.lines import Line, Store
+from allroads.lab.study.lines import Cell, Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.table import TUNING, Table
 from tests.lab.study.making import moment, policy, scorer
@@ -13,14 +13,14 @@ from tests.lab.study.making import moment, policy, scorer
 SEED = 1000
 
 
-def table_of(tmp_path: Path, *lines: Line) -> Table:
+def table_of(tmp_path: Path, *lines: Cell) -> Table:
     store = Store(tmp_path)
     for line in lines:
         store.add(line)
     return Table(store)
 
 
-def start(*seeds: int) -> list[Line]:
+def start(*seeds: int) -> list[Cell]:
     return [policy("sft", seed, [0.5, 0.5]) for seed in (*TUNING, *seeds)]
 
 
@@ -105,7 +105,7 @@ def test_the_frontier_has_every_setting_at_the_tuned_rate(tmp_path: Path):
 def test_a_scorer_is_taken_where_it_needs_the_fewest_nats_on_the_tuning_seeds(tmp_path: Path):
     # A lead of 1 on every pair costs log(1 + 1/e) = 0.31 nats, of -1 a nat more. With seed 1000 it
     # is the other way round, and does not count.
-    lines: list[Line] = []
+    lines: list[Cell] = []
     for value, tuned, tested in ((0.2, 1.0, -1.0), (2.0, -1.0, 1.0)):
         for seed in TUNING:
             lines.append(scorer("local-rm", seed, [tuned] * 3, value=value, design=str(value)))

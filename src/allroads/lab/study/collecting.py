@@ -188,7 +188,7 @@ def _frontier(table: Table, variant: str, arm: str, seeds: Sequence[int]) -> lis
 
 
 def _scorers(store: Store, table: Table, variant: str, seeds: Sequence[int]) -> list[ScorerRow]:
-    names = sorted({x.arm for x in store.lines(variant) if isinstance(x, ScorerLine)})
+    names = sorted({x.arm for x in store.cells(variant) if isinstance(x, ScorerLine)})
     out = []
     for name in names:
         for on in ("test", "paraphrased"):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from allroads.evaluation import scorers
 from allroads.lab.selection import worth
-from allroads.lab.study.lines import Line, Moment, PolicyLine, ScorerLine, Store
+from allroads.lab.study.lines import Cell, Moment, PolicyLine, ScorerLine, Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.variants import START
 from allroads.records import Record
@@ -223,7 +223,7 @@ class Table:
         self, variant: str
     ) -> dict[tuple[str, float, float | None], dict[int, PolicyLine]]:
         found: dict[tuple[str, float, float | None], list[PolicyLine]] = defaultdict(list)
-        for line in self._store.lines(variant):
+        for line in self._store.cells(variant):
             if isinstance(line, PolicyLine):
                 found[line.arm, line.rate, line.value].append(line)
         return {key: _newest_design(lines) for key, lines in found.items()}
@@ -232,7 +232,7 @@ class Table:
         self, variant: str
     ) -> dict[str, dict[tuple[float, float | None], dict[int, ScorerLine]]]:
         found: dict[tuple[str, float, float | None], list[ScorerLine]] = defaultdict(list)
-        for line in self._store.lines(variant):
+        for line in self._store.cells(variant):
             if isinstance(line, ScorerLine):
                 found[line.arm, line.rate, line.value].append(line)
         out: dict[str, dict[tuple[float, float | None], dict[int, ScorerLine]]] = defaultdict(dict)
@@ -253,7 +253,7 @@ def _line(trial: _Trial, variant: str, arm: str, seed: int) -> PolicyLine:
     return line
 
 
-def _lacks(variant: str, arm: str, seed: int, line: Line | None, otherwise: str) -> str:
+def _lacks(variant: str, arm: str, seed: int, line: Cell | None, otherwise: str) -> str:
     reason = f"failed: {line.failed}" if line is not None and line.failed else otherwise
     return f"{variant}, {arm}, seed {seed}: {reason}"
 

@@ -31,6 +31,8 @@ class Variant(Choice):
     """Dials that differ from the world's own defaults."""
     sizes: dict[str, Any] = Field(default_factory=dict)
     """Fields of `WorldSizes` that differ from the world's own defaults."""
+    flawless: dict[str, float] = Field(default_factory=lambda: {"wander": 0.0, "trespass": 0.0})
+    """Dials with which the demonstrators make no error."""
     recipe: Recipe | None = None
     betas: tuple[float, ...] = (0.3, 0.7, 1.5)
     ns: tuple[int, ...] = (2, 4, 8)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -117,7 +117,7 @@ def _line(trial: Trial, reached: float) -> CurveLine:
 
 
 def _verifier(trial: Trial) -> float:
-    world = make_world(trial.variant.world, **trial.variant.options)
+    world = _world(trial.variant)
     train_pairs = _pairs(world, "train", trial.count, trial.seed)
     dataset = _dataset(world, pairs=train_pairs)
     stage = Stage(
@@ -135,7 +135,7 @@ def _verifier(trial: Trial) -> float:
 
 
 def _generator(trial: Trial) -> float:
-    expert = make_world(trial.variant.world, **{**trial.variant.options, **trial.variant.flawless})
+    expert = _world(trial.variant, **trial.variant.flawless)
     shown = expert.demonstrations(trial.count, seed=trial.seed)
     dataset = _dataset(expert, demonstrations=shown)
     stage = Stage(
@@ -157,6 +157,11 @@ def _generator(trial: Trial) -> float:
     answers = [one for group in drawn for one in group]
     rewards = expert.verify([one.prompt.tokens for one in answers], [a.tokens for a in answers])
     return float(np.mean(rewards))
+
+
+def _world(variant: Variant, **changes: float) -> World:
+    options: dict[str, Any] = {**variant.options, **changes}
+    return make_world(variant.world, **options)
 
 
 def _schedule(rows: int, rate: float) -> Schedule:

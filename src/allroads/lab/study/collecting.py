@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from allroads.evaluation import scorers
 from allroads.lab.folder import revision, version_of
 from allroads.lab.selection import PRICE
 from allroads.lab.study import rules
+from allroads.lab.study.curves import LEVEL, crossing
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.lines import Moment, ScorerLine, Store
 from allroads.lab.study.measured import NoEstimate
@@ -24,6 +26,7 @@ from allroads.lab.verdict import to_mean
 from allroads.records import Mean
 from allroads.studies import (
     ArmRow,
+    DifficultyRow,
     FrontierPoint,
     ScorerRow,
     Study,
@@ -73,6 +76,9 @@ def study_of(
         arms=tuple(row for name in variants for row in _arms(table, name, seeds)),
         contrasts=(),
         scorers=tuple(row for name in variants for row in _scorers(store, table, name, seeds)),
+        difficulties=tuple(
+            row for name in variants if (row := _difficulty(store, name)) is not None
+        ),
         left_out=tuple(
             f"{name}: {', '.join(dict.fromkeys(arms))} (the time was up)"
             for name, arms in left_out.items()
@@ -206,6 +212,36 @@ def _scorers(store: Store, table: Table, variant: str, seeds: Sequence[int]) -> 
                 )
             )
     return out
+
+
+def _difficulty(store: Store, variant: str) -> DifficultyRow | None:
+    curves: dict[str, dict[int, list[tuple[int, float]]]] = {"verifier": {}, "generator": {}}
+    for line in store.curves(variant):
+        curves[line.learner].setdefault(line.seed, []).append((line.count, line.reached))
+    if not all(curves.values()):
+        return None
+    reached = []
+    for learner, by_seed in curves.items():
+        most = max(count for curve in by_seed.values() for count, _ in curve)
+        last = [value for curve in by_seed.values() for count, value in curve if count == most]
+        reached.append(f"the {learner} reaches {np.mean(last):.2f} with {most:,}")
+    return DifficultyRow(
+        variant=variant,
+        pairs=_needed(curves["verifier"]),
+        demonstrations=_needed(curves["generator"]),
+        words=f"level {LEVEL:g}; " + ", ".join(reached),
+    )
+
+
+def _needed(by_seed: Mapping[int, Sequence[tuple[int, float]]]) -> Mean | None:
+    """Geometric mean over seeds of where their curves cross; None where one does not."""
+    found = [crossing(sorted(curve), LEVEL) for curve in by_seed.values()]
+    if any(one is None for one in found):
+        return None
+    logs = to_mean(stats.seed_mean(np.log([one for one in found if one is not None])))
+    ends = {name: getattr(logs, name) for name in ("value", "low", "high")}
+    powers = {name: None if x is None else math.exp(x) for name, x in ends.items()}
+    return Mean(**powers, seeds=logs.seeds)
 
 
 def _words(setting: Setting) -> str:

@@ -44,8 +44,6 @@ from allroads.seeding import address, child
 from allroads.types import Demonstration, Pair, Prompt, Split
 
 Learner = Literal["verifier", "generator"]
-LEVEL = 0.9
-"""Share of pairs ordered right, and true reward, at which a learner has learnt its part."""
 COUNTS = (250, 1000, 4000, 16000, 64000)
 """Amounts of data, pairs or demonstrations."""
 _STEPS = 1000
@@ -82,28 +80,6 @@ def measure_all(trials: Sequence[Trial], processes: int, told: Callable[[CurveLi
     with ProcessPoolExecutor(processes, mp_context=workers.begin()) as pool:
         for trial, reached in zip(trials, pool.map(measure, trials), strict=True):
             told(_line(trial, reached))
-
-
-def crossing(curve: Sequence[tuple[int, float]], level: float = LEVEL) -> float | None:
-    """The amount at which a curve first reaches a level, straight in the logarithm of the amount.
-
-    Args:
-        curve: (amount, reached), amounts rising.
-        level: what has to be reached.
-
-    Returns:
-        The least amount if that is enough already; None if no amount is.
-    """
-    before: tuple[int, float] | None = None
-    for count, reached in curve:
-        if reached >= level:
-            if before is None:
-                return float(count)
-            part = (level - before[1]) / (reached - before[1])
-            low, high = math.log(before[0]), math.log(count)
-            return math.exp(low + part * (high - low))
-        before = (count, reached)
-    return None
 
 
 def _line(trial: Trial, reached: float) -> CurveLine:

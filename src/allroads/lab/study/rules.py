@@ -287,7 +287,9 @@ def seeds_to_decide(case: Case, level: float = ALPHA) -> int | None:
     Returns:
         None where `MOST_SEEDS` would not do, or an estimate has no variance components.
     """
-    now = _most_seeds(case)
+    now = max(e.estimate.seeds for e in (*case.premises, *case.tests) if e.estimate)
+    if now >= MOST_SEEDS:
+        return None
     counts = np.arange(now + 1, MOST_SEEDS + 1)
     decided = _decided_at(case, counts, level)
     return int(counts[np.argmax(decided)]) if decided.any() else None
@@ -368,10 +370,6 @@ def _decided_at(case: Case, seeds: NDArray, level: float) -> NDArray[np.bool_]:
 
     supported, refuted = _combined(p_values(case.premises), p_values(case.tests))
     return np.minimum(supported, refuted) <= level
-
-
-def _most_seeds(case: Case) -> int:
-    return max(e.estimate.seeds for e in (*case.premises, *case.tests) if e.estimate)
 
 
 def _row(evidence: Evidence) -> TestRow:

@@ -75,8 +75,8 @@ class Claim:
     def words(self) -> str:
         """The prediction as the end of a sentence."""
         return {
-            "above": f"above 0, and not shown to be below {self.delta:g}",
-            "below": f"below 0, and not shown to be above {-self.delta:g}",
+            "above": f"above 0, not shown to be below {self.delta:g}",
+            "below": f"below 0, not shown to be above {-self.delta:g}",
             "within": f"within +-{self.delta:g}",
             "at least": f"at least {self.delta:g}",
         }[self.kind]
@@ -330,7 +330,7 @@ def _decide(
         if test.outcome == "no estimate":
             return "no test", f"A test has no estimate: {test.words}.", None
     numbers = [
-        f"{_capital(e.words)}: that it is {e.test.claim.words} {_said(e)}." for e in case.tests
+        f"{_capital(e.words)}; the claim '{e.test.claim.words}' {_said(e)}." for e in case.tests
     ]
     among = f"Holm-adjusted p = {{:.2g}} over {family} hypotheses."
     if adjusted[1] <= ALPHA:

@@ -105,6 +105,42 @@ def run(
 
 
 @app.command()
+def difficulty(
+    *,
+    world: World = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 3,
+    processes: Annotated[int, typer.Option(min=1)] = 2,
+    results: Results = Path("results"),
+) -> None:
+    """Measure how much data a fixed verifier and a fixed generator need on each world."""
+    from allroads.lab.study.difficulty import COUNTS, Trial, measure_all
+    from allroads.lab.study.lines import CurveLine, Store
+    from allroads.lab.study.variants import VARIANTS, variant
+
+    store = Store(results)
+    chosen = [variant(world)] if world else [v for v in VARIANTS.values() if not v.needs_model]
+    known = {
+        (line.variant, line.learner, line.count, line.seed)
+        for one in chosen
+        for line in store.curves(one.name)
+    }
+    trials = [
+        Trial(one, learner, count, seed)
+        for one in chosen
+        for seed in range(seeds)
+        for learner in ("verifier", "generator")
+        for count in COUNTS
+        if (one.name, learner, count, seed) not in known
+    ]
+
+    def told(line: CurveLine) -> None:
+        store.add(line)
+        typer.echo(f"{line.variant}: {line.learner}, {line.count:,}: {line.reached:.3f}", err=True)
+
+    measure_all(trials, processes, told)
+
+
+@app.command()
 def report(
     *,
     results: Results = Path("results"),

@@ -239,9 +239,8 @@ def _needed(by_seed: Mapping[int, Sequence[tuple[int, float]]]) -> Mean | None:
     if any(one is None for one in found):
         return None
     logs = to_mean(stats.seed_mean(np.log([one for one in found if one is not None])))
-    ends = {name: getattr(logs, name) for name in ("value", "low", "high")}
-    powers = {name: None if x is None else math.exp(x) for name, x in ends.items()}
-    return Mean(**powers, seeds=logs.seeds)
+    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+    return Mean(value=math.exp(logs.value), low=low, high=high, seeds=logs.seeds)
 
 
 def _words(setting: Setting) -> str:

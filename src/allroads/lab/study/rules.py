@@ -75,8 +75,8 @@ class Claim:
     def words(self) -> str:
         """The prediction as the end of a sentence."""
         return {
-            "above": f"above 0, and not shown to be below {self.delta:g}",
-            "below": f"below 0, and not shown to be above {-self.delta:g}",
+            "above": f"above 0, not shown to be below {self.delta:g}",
+            "below": f"below 0, not shown to be above {-self.delta:g}",
             "within": f"within +-{self.delta:g}",
             "at least": f"at least {self.delta:g}",
         }[self.kind]
@@ -287,7 +287,9 @@ def seeds_to_decide(case: Case, level: float = ALPHA) -> int | None:
     Returns:
         None where `MOST_SEEDS` would not do, or an estimate has no variance components.
     """
-    now = _most_seeds(case)
+    now = max(e.estimate.seeds for e in (*case.premises, *case.tests) if e.estimate)
+    if now >= MOST_SEEDS:
+        return None
     counts = np.arange(now + 1, MOST_SEEDS + 1)
     decided = _decided_at(case, counts, level)
     return int(counts[np.argmax(decided)]) if decided.any() else None
@@ -328,7 +330,7 @@ def _decide(
         if test.outcome == "no estimate":
             return "no test", f"A test has no estimate: {test.words}.", None
     numbers = [
-        f"{_capital(e.words)}: that it is {e.test.claim.words} {_said(e)}." for e in case.tests
+        f"{_capital(e.words)}; the claim '{e.test.claim.words}' {_said(e)}." for e in case.tests
     ]
     among = f"Holm-adjusted p = {{:.2g}} over {family} hypotheses."
     if adjusted[1] <= ALPHA:
@@ -368,10 +370,6 @@ def _decided_at(case: Case, seeds: NDArray, level: float) -> NDArray[np.bool_]:
 
     supported, refuted = _combined(p_values(case.premises), p_values(case.tests))
     return np.minimum(supported, refuted) <= level
-
-
-def _most_seeds(case: Case) -> int:
-    return max(e.estimate.seeds for e in (*case.premises, *case.tests) if e.estimate)
 
 
 def _row(evidence: Evidence) -> TestRow:

@@ -32,6 +32,11 @@ share arms), the chance of any wrong 'supported' is at most 5 %, and so is that 
 sequence over the smaller of the two p would not be safe: a hypothesis that is refuted rightly would
 make the next step easier, although it can no more be supported wrongly.
 
+Simulated, 3,000 studies of each of 3, 5 and 10 seeds by 200 prompts in four mixes of variances: the
+interval holds the truth in at least 94.5 %; wrong at their border, `above` and `at_least` hold or
+fail in at most 2.8 %, `within` holds in at most 4.8 % and fails in at most 4.6 %. Families of 8
+against one shared baseline, 5 seeds: a wrong verdict anywhere in 0.5 to 1.4 % of 1,000 families.
+
 A value between 0 and d makes `above` neither true nor false: the grey zone that d says is of no
 interest. There a first verdict may be 'supported' and one with more seeds 'refuted'.
 

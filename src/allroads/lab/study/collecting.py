@@ -41,7 +41,8 @@ RULE = (
     "premise does not hold the world is no test. 'Above d' holds when the two-way (seed, prompt) "
     "95 % interval lies above 0, and fails when it lies below d; 'within d' holds when the 90 % "
     "interval lies inside +-d (two one-sided tests), and fails when the 95 % interval leaves out "
-    "0. p-values are Holm-adjusted over all verdicts of the page."
+    "0. p-values are Holm-adjusted within three families: the paper's hypotheses, their rivals, the "
+    "controls."
 )
 
 
@@ -109,8 +110,10 @@ def _verdicts(
         for one, case in cases
     ]
     confirmed = registered(results) if min(seeds) >= CONFIRMATORY else {}
+    kinds = [one.kind for one, _ in cases]
+    judged = _in_families(examined, kinds)
     out = []
-    for (one, case), seen, verdict in zip(cases, examined, rules.verdicts(examined), strict=True):
+    for (one, case), seen, verdict in zip(cases, examined, judged, strict=True):
         registration = confirmed.get(one.name)
         out.append(
             VerdictRow(
@@ -134,6 +137,16 @@ def _verdicts(
             )
         )
     return tuple(out)
+
+
+def _in_families(cases: Sequence[rules.Case], families: Sequence[str]) -> list[rules.Verdict]:
+    """Each case judged in its family, in the order given."""
+    found: dict[int, rules.Verdict] = {}
+    for family in set(families):
+        places = [at for at, name in enumerate(families) if name == family]
+        verdicts = rules.verdicts([cases[at] for at in places])
+        found |= dict(zip(places, verdicts, strict=True))
+    return [found[at] for at in range(len(cases))]
 
 
 def _test_row(evidence: rules.Evidence, row: rules.TestRow) -> TestRow:

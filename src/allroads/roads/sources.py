@@ -150,8 +150,8 @@ def with_leads(stage: Stage, supplies: Supplies, cost: Cost) -> Supplies:
     leads = tuple(one for one in apart if one > 0)
     if not leads:
         raise TrainingError(
-            f"stage {stage.name!r}: pick 'margin-matched' follows the leads that its labeller gives "
-            f"the data's pairs, but it tells none of {len(pairs)} apart"
+            f"stage {stage.name!r}: pick 'margin-matched' follows the leads that its labeller "
+            f"gives the data's pairs, but it tells none of {len(pairs)} apart"
         )
     return replace(supplies, leads=leads)
 

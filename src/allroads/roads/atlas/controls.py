@@ -255,7 +255,7 @@ def _heads(rows: _Rows) -> None:
     The one that reads as the recipe's own is that very stage, under another name of road.
     """
     common = rows.common
-    variants = {
+    variants: dict[str, tuple[str, str, dict[str, Any]]] = {
         reading: (
             "last.objective.score",
             words,

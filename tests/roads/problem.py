@@ -21,9 +21,9 @@ from allroads.models.critic import ActorCritic, Critic
 from allroads.models.policy import Policy
 from allroads.models.reward_model import reward_model_on
 from allroads.records import Cost
-from allroads.roads.accumulate import Trainee
 from allroads.roads import replay
-from allroads.roads.atlas import Recipe, atlas, every_road
+from allroads.roads.accumulate import Trainee
+from allroads.roads.atlas import Recipe, all_controls, atlas, every_road
 from allroads.roads.choices import DATA, SELF, VERIFIER, WRITER, Schedule
 from allroads.roads.loop import Keeping, Progress, steps_per_round, train
 from allroads.roads.sources import gather, planned_slots
@@ -168,6 +168,7 @@ CONTROLS = {
     if _kind(stage) not in set(map(_kind, STAGES.values()))
 }
 """What the controls bring that no row of the atlas does."""
+NEIGHBOUR = {name: control.neighbour for name, control in all_controls("sft", RECIPE).items()}
 ONLINE = [name for name, stage in STAGES.items() if stage.source.sampled]
 OFFLINE = [name for name, stage in STAGES.items() if not stage.source.sampled]
 

@@ -25,6 +25,8 @@ from tests.roads.contract import (
 )
 
 NEW = ("dpo-cold", "dpo-shuffled", "online-dpo-margin")
+NOTHING_TO_LEARN = {"online-dpo-batch-paper"}
+"""At temperature 0.1 so small a policy writes one answer to each prompt."""
 FIRST = (
     test_kill.test_a_kill_at_every_step_is_not_seen,
     test_metrics.test_the_declared_metrics_are_the_logged_ones,
@@ -32,7 +34,13 @@ FIRST = (
 )
 """Of the new ones these promises are asked every time."""
 GIVEN = {"dtype": torch.float64, "tolerance": 1e-9}
-SCORED = test_ends.NAMES
+ELSEWHERE = (
+    test_kill.test_a_kill_at_any_step_is_not_seen,
+    test_kill.test_the_death_of_the_whole_process_is_not_seen,
+    test_metrics.test_the_first_ratio_of_every_round_is_one,
+    test_first_loss.test_a_policy_gradient_starts_with_the_gradient_of_reinforce,
+)
+"""Two that a few rows of the atlas keep for all, and two of stages on groups."""
 PROMISES = [
     promise
     for module in (
@@ -49,15 +57,13 @@ PROMISES = [
 def asked_of(name: str, promise: Callable[..., None]) -> bool:
     """Whether it is a promise of this kind of stage."""
     stage = problem.CONTROLS[name]
-    scored = stage.source.sampled and stage.labeller != "data"
-    return {
-        test_ends.__name__: scored and stage.source.prompts == "all",
-        test_optimum.__name__: name in copying.CONTROLS,
-    }.get(promise.__module__, True) and promise.__name__ not in (
-        "test_the_first_ratio_of_every_round_is_one",
-        "test_a_policy_gradient_starts_with_the_gradient_of_reinforce",
-        "test_the_death_of_the_whole_process_is_not_seen",
-    )
+    if promise in ELSEWHERE:
+        return False
+    if promise is test_optimum.test_a_huge_beta_holds_every_road_at_its_reference:
+        return test_optimum.held(stage)
+    if promise is test_gradient.test_no_prompt_position_is_scored_and_every_token_to_the_end_is:
+        return stage.objective.score != "head-last"  # which reads one token
+    return promise.__module__ != test_ends.__name__ or stage.source.sampled
 
 
 @pytest.mark.parametrize(
@@ -69,7 +75,7 @@ def asked_of(name: str, promise: Callable[..., None]) -> bool:
             id=f"{name}-{promise.__name__}",
             marks=() if name in NEW and promise in FIRST else pytest.mark.slow,
         )
-        for name in problem.CONTROLS
+        for name in sorted(problem.CONTROLS.keys() - NOTHING_TO_LEARN)
         for promise in PROMISES
         if asked_of(name, promise)
     ],
@@ -80,8 +86,10 @@ def test_a_control_keeps_the_promises_of_a_road(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setitem(problem.STAGES, name, problem.CONTROLS[name])
-    monkeypatch.setitem(copying.STAGES, name, copying.CONTROLS.get(name))
+    # Draws hang on the stage's name: under its neighbour's they are those of a tried row.
+    draws = {"name": problem.NEIGHBOUR[name]}
+    monkeypatch.setitem(problem.STAGES, name, problem.CONTROLS[name].model_copy(update=draws))
+    monkeypatch.setitem(copying.STAGES, name, copying.CONTROLS[name])
     asked = inspect.signature(promise).parameters.keys() - {"name"}
     given = {one: GIVEN[one] if one in GIVEN else request.getfixturevalue(one) for one in asked}
     promise(name=name, **given)

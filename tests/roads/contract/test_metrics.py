@@ -53,8 +53,10 @@ def test_the_declared_metrics_are_the_logged_ones(name: str, straight: Straight)
 
 
 def test_every_common_metric_is_logged_somewhere():
-    logged = OF_AN_UPDATE | ALWAYS | set().union(
-        *map(of_the_round, [*STAGES.values(), *CONTROLS.values()])
+    logged = (
+        OF_AN_UPDATE
+        | ALWAYS
+        | set().union(*map(of_the_round, [*STAGES.values(), *CONTROLS.values()]))
     )
     assert logged - {"step", "round"} == set(COMMON_METRICS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -53,9 +54,7 @@ def test_each_control_differs_from_its_neighbour_in_the_field_that_it_names(
 @pytest.mark.parametrize("start", STARTS)
 def test_a_chain_of_single_fields_leads_from_offline_to_online_dpo(start: str):
     table = every_road(start, RECIPE)
-    steps = [
-        one_field(table[a], table[b]).field for a, b in zip(CHAIN[:-1], CHAIN[1:], strict=True)
-    ]
+    steps = [one_field(table[a], table[b]).field for a, b in pairwise(CHAIN)]
     assert steps == [
         "last.labeller",
         "last.source",
@@ -108,7 +107,7 @@ def test_more_or_less_than_one_field_is_refused_by_name(a: str, b: str, words: s
 
 
 def test_what_a_field_does_not_entail_counts():
-    """A labeller that comes with another reward model below it is one field, a second change not."""
+    """A labeller that brings its own reward model is one field; a pick beside it is another."""
     near, last = TABLE["online-dpo"], TABLE["online-dpo"].last
     other = last.model_copy(update={"labeller": "verifier", "pick": "best-worst"})
     road = Road(name="both", stages=(near.stages[0], other))

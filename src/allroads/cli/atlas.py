@@ -39,7 +39,7 @@ def roads(
         return
     for road in atlas(start).values():
         _print(road, road.source)
-    typer.echo("\nControls, each one field away from another road:")
+    typer.echo("Controls, each one field away from another road:")
     for control in all_controls(start).values():
         _print(control.road, f"{control.neighbour} but for {control.field}")
     typer.echo(

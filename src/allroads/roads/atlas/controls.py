@@ -54,7 +54,7 @@ class _Rows:
         summary: str,
         *,
         called: str | None = None,
-        cites: str = ROADS_PAPER,
+        cites: str = "",
         before: tuple[Stage, ...] | None = None,
         **changes: Any,
     ) -> None:
@@ -66,7 +66,7 @@ class _Rows:
             field: in which the two differ.
             summary: one line.
             called: the last stage's name.
-            cites: citation.
+            cites: citation, of a control that a paper has.
             before: the stages before the last; the neighbour's where None.
             changes: of the last stage; a dictionary changes fields of a choice.
         """
@@ -107,6 +107,7 @@ def _offline(rows: _Rows) -> None:
         "dpo",
         "last.schedule.epochs",
         "DPO with twice the passes over its pairs",
+        cites=ROADS_PAPER,
         schedule={"epochs": 2 * recipe.policy.epochs},
     )
     rows.add(
@@ -148,6 +149,7 @@ def _chain(rows: _Rows) -> None:
         "online-dpo",
         "last.source.prompts",
         "online DPO on the prompts of the data's pairs alone; its neighbour augments prompts",
+        cites=ROADS_PAPER,
         source={"prompts": "pairs"},
     )
 
@@ -210,6 +212,7 @@ def _one_batch(rows: _Rows) -> None:
         "online-dpo-batch-cold",
         "last.source.temperature",
         "the paper's temperatures: one batch drawn at 0.1, log-probabilities taken at 0.1",
+        cites=ROADS_PAPER,
         source={"temperature": COLD},
     )
 
@@ -221,6 +224,7 @@ def _scorers(rows: _Rows) -> None:
         "local-rm",
         "last.objective.reference",
         "the local reward model without a reference: a policy's own log-probability",
+        cites=ROADS_PAPER,
         objective={"reference": None},
     )
     rows.add(
@@ -244,6 +248,7 @@ def _scorers(rows: _Rows) -> None:
         "best-of-n-local",
         "last.labeller",
         "best-of-N by the implicit reward of DPO (fitted at beta 0.5)",
+        cites=ROADS_PAPER,
         before=(*common.first, changed(common.dpo, objective=altered(common.implicit, beta=0.5))),
         labeller=common.dpo.name,
     )

@@ -45,18 +45,18 @@ def test_a_replay_waits_for_the_stage_that_it_replays_at_its_own_beta():
 def test_the_head_that_the_recipe_reads_anyhow_is_no_work_of_its_own():
     plan = plan_of(roads=["online-dpo", "online-dpo-head-sum", "online-dpo-head-last"])
     assert len(named(plan, "reward-model")) == len(named(plan, "reward-model-last")) == 1
+    assert len(named(plan, "online-dpo")) == 2
     assert named(plan, "reward-model-sum") == []
     assert {row[0] for row in plan.scorers} >= {"reward-model", "reward-model-last"}
 
 
 def test_what_controls_will_cost():
-    prepared = prepare(
-        tiny.config(roads=["dpo-shuffled", "dpo-samples", "online-dpo-margin"], betas=[0.5])
-    )
+    roads = ["dpo-shuffled", "dpo-samples", "online-dpo-margin"]
+    prepared = prepare(tiny.config(roads=roads, betas=[0.5]))
     found = {
-        job.stage.name: tokens_of(job, SHAPE, prepared)
-        for job in prepared.plan.jobs.values()
-        if job.kind == "stage"
+        cell.road: tokens_of(prepared.plan.jobs[cell.last], SHAPE, prepared)
+        for cell in prepared.plan.cells
+        if cell.last
     }
     # 3 rounds of 32 pairs of 10 tokens a side, 9 updates of 32: three passes; one of the reference.
     assert found["dpo-shuffled"] == Tokens(3 * 96 * 2 * 10, 0, 96 * 2 * 10)
@@ -90,4 +90,4 @@ def test_every_control_is_trained_and_reported_and_a_finished_run_grows_by_a_rep
     ((path,),) = [tmp_path.glob("checkpoints/dpo-shuffled-*/done.json")]
     assert files.read_json(path)["cost"]["labels"] == 0
     kept = list(tmp_path.glob(f"checkpoints/*/{replay.FILE}"))
-    assert {path.parent.name.split("-b0.5")[0] for path in kept} >= {"online-dpo", "dpo-samples"}
+    assert {path.parent.name.split("-b0.5")[0] for path in kept} >= {"online-dpo", "dpo-relabelled"}

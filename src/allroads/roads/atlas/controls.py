@@ -58,21 +58,22 @@ class _Rows:
         before: tuple[Stage, ...] | None = None,
         **changes: Any,
     ) -> None:
-        """Add a road whose last stage is its neighbour's with changes.
+        """Add a road whose last stage is its neighbour's with changes, in all else alike.
 
         Args:
-            name: of the road, and of its last stage where that is not `called` otherwise.
+            name: of the road.
             neighbour: a road that is known.
             field: in which the two differ.
             summary: one line.
-            called: the last stage's name.
+            called: the last stage's name; the neighbour's where None, so that both meet the same
+                draws.
             cites: citation, of a control that a paper has.
             before: the stages before the last; the neighbour's where None.
             changes: of the last stage; a dictionary changes fields of a choice.
         """
         near = self.known[neighbour]
         parts = {part: _part(getattr(near.last, part), to) for part, to in changes.items()}
-        last = changed(near.last, name=called or name, **parts)
+        last = changed(near.last, name=called or near.last.name, **parts)
         road = Road(
             name=name,
             stages=(*(near.stages[:-1] if before is None else before), last),
@@ -190,6 +191,7 @@ def _replayed(rows: _Rows) -> None:
         "online-dpo",
         "last.source",
         "DPO from the start on all pairs that online DPO met, shuffled, for as many updates",
+        called="dpo-shuffled",
         cites=TANG,
         before=near.stages,
         source={"who": near.last.name, "refresh": "never", "per_prompt": 1},
@@ -232,6 +234,7 @@ def _scorers(rows: _Rows) -> None:
         "reward-model",
         "last.labeller",
         "a second reward model, fitted on the same pairs as the first one orders them",
+        called="reward-model-relabelled",
         before=(*common.first, common.reward_model),
         labeller=common.reward_model.name,
         pick="two",
@@ -241,6 +244,7 @@ def _scorers(rows: _Rows) -> None:
         "reward-model-relabelled",
         "last.source",
         "a second reward model, fitted on samples of the start policy as the first one orders them",
+        called="reward-model-distilled",
         source={"who": common.start, "per_prompt": 2, "prompts": "pairs"},
     )
     rows.add(

@@ -263,7 +263,7 @@ class Workshop:
             self.policy(job_id, seed),
             self.policy(made["reference"], seed) if made["reference"] else None,
             made["beta"],
-            self.config.temperature,
+            made.get("temperature", self.config.temperature),
             self.config.token_budget,
             over_tokens=made["over_tokens"],
         )

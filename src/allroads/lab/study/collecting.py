@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,16 @@ from allroads.lab.study.lines import Moment, ScorerLine, Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.registration import registered
 from allroads.lab.study.running import CONFIRMATORY
+from allroads.lab.study.statistics import Difference
 from allroads.lab.study.table import Setting, Table
 from allroads.lab.verdict import to_mean
 from allroads.records import Mean
+from allroads.roads.atlas import CHAIN, all_controls, every_road
+from allroads.roads.differences import one_field
+from allroads.roads.relabel import AT, named
 from allroads.studies import (
     ArmRow,
+    ContrastRow,
     DifficultyRow,
     FrontierPoint,
     ScorerRow,
@@ -75,7 +81,7 @@ def study_of(
         rule=RULE,
         verdicts=_verdicts(cases, table, seeds, results),
         arms=tuple(row for name in variants for row in _arms(table, name, seeds)),
-        contrasts=(),
+        contrasts=tuple(row for name in variants for row in _contrasts(table, name, seeds)),
         scorers=tuple(row for name in variants for row in _scorers(store, table, name, seeds)),
         difficulties=tuple(
             row for name in variants if (row := _difficulty(store, name)) is not None
@@ -204,6 +210,31 @@ def _frontier(table: Table, variant: str, arm: str, seeds: Sequence[int]) -> lis
         )
         for value, fraction, kl, rewards in table.points(variant, arm, seeds)
     ]
+
+
+def _contrasts(table: Table, variant: str, seeds: Sequence[int]) -> list[ContrastRow]:
+    """Every two arms that have been run and differ in one field, as `roads.differences` sees it."""
+    known = every_road()
+    neighbours = [(name, one.neighbour) for name, one in all_controls().items()]
+    neighbours += [(later, earlier) for earlier, later in pairwise(CHAIN)]
+    neighbours += [(arm, arm.partition(AT)[0]) for arm in table.arms(variant) if AT in arm]
+    out = []
+    for arm, neighbour in dict.fromkeys(neighbours):
+        try:
+            found = Difference(variant, arm, neighbour).estimate(table, seeds)
+        except NoEstimate:
+            continue
+        field = one_field(named(neighbour, known), named(arm, known))
+        out.append(
+            ContrastRow(
+                variant=variant,
+                arm=arm,
+                neighbour=neighbour,
+                field=field.field,
+                difference=to_mean(found),
+            )
+        )
+    return out
 
 
 def _scorers(store: Store, table: Table, variant: str, seeds: Sequence[int]) -> list[ScorerRow]:

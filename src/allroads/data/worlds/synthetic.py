@@ -17,7 +17,7 @@ from allroads.types import Demonstration, Prompt, Split, Tokens
 EOS = 0
 """Token of end-of-sequence; word w of a task is token w + 1."""
 _PATIENCE = 1000
-"""Problems in a row whose prompt was drawn before, after which a task has no new one."""
+"""Problems passed over in a row, after which a task is taken to have no new one."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,10 @@ class Task(Protocol):
         ...
 
     def problems(self, rng: np.random.Generator) -> Iterator[Problem]:
-        """Problems in random order, as many as there are; prompts may come twice."""
+        """Problems in random order, as many as there are.
+
+        One whose prompt came before, or is empty, is passed over.
+        """
         ...
 
     def demonstrate(self, problem: Problem, rng: np.random.Generator) -> Tokens:
@@ -282,14 +285,14 @@ class Synthetic:
 def _different(problems: Iterator[Problem], wanted: int) -> list[Problem]:
     """The first `wanted` problems with different prompts, or all that a patient search finds."""
     found: dict[Tokens, Problem] = {}
-    known = 0
+    passed = 0
     for problem in problems:
-        if problem.prompt in found:
-            known += 1
-            if known == _PATIENCE:
+        if not problem.prompt or problem.prompt in found:
+            passed += 1
+            if passed == _PATIENCE:
                 break
             continue
-        known = 0
+        passed = 0
         found[problem.prompt] = problem
         if len(found) == wanted:
             break

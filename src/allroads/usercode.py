@@ -1,4 +1,4 @@
-"""A Python file of the user's: imported by itself, called with care, its errors told in one line."""
+"""A Python file of the user's: imported by itself, called with care, errors told in one line."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from allroads.lab.config import CompareConfig, build_config, recipe_for
 from allroads.lab.defaults import FILES, defaults_of
 from allroads.lab.execute import result_path
 from allroads.lab.folder import read_manifest, write_manifest, write_summaries
-from allroads.lab.jobs import Job, Plan, plan
+from allroads.lab.jobs import Job, Plan, fingerprint, plan
 from allroads.lab.outside import judge_of, tried_verifier, try_judge
 from allroads.lab.results import collect
 from allroads.lab.runner import Listener, locked, run_jobs

@@ -9,12 +9,12 @@ answer. The true reward is the package's `score_answer` of the text written.
 
 What verifying and generating take depends on the task; those with settings of their own here:
 
-- `palindrome_generation`: letters in, a palindrome of exactly these letters out. Verifying: mirrored
-  positions are equal, and no letter is missing. Generating also has to choose one of many orders.
+- `palindrome_generation`: letters in, a palindrome of exactly these letters out. Verifying:
+  mirrored positions are equal, and no letter is missing. Generating also has to choose an order.
 - `spell_backward`: a word in, the word backwards out, scored by the share of letters in place.
   Verifying compares the letters that generating copies: neither is easier.
-- `mini_sudoku`: a grid of 4 x 4 with few gaps, filled. Verifying: rows, columns and boxes hold every
-  digit once, and the givens stand. Generating has to deduce the digits in the order of writing.
+- `mini_sudoku`: a grid of 4 x 4 with few gaps, filled. Verifying: rows, columns and boxes hold
+  every digit once, and the givens stand. Generating has to deduce the digits in the order of writing.
 
 Scorers have their own habits: many give some hundredths for any answer (see `least`), and that of
 `spell_backward` gives almost full marks to a right answer that goes on behind its end.
@@ -23,8 +23,9 @@ Scorers have their own habits: many give some hundredths for any answer (see `le
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import itertools
 import math
-import os.path
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -36,7 +37,7 @@ from allroads.data.worlds.synthetic import Draws, Problem
 from allroads.errors import ConfigError, nearest
 from allroads.types import Tokens
 
-_PACKAGE = "reasoning_gym"
+_PACKAGE, _DISTRIBUTION = "reasoning_gym", "reasoning-gym"
 _PROBE, _PROBE_SEED = 500, 0
 """Questions that decide which words there are, how long texts get, and what all questions share."""
 _MOST = 1 << 30
@@ -110,7 +111,9 @@ class Reasoning:
     @property
     def identity(self) -> object:
         """All dials with the settings behind them, and the package's version."""
-        return [self.task, self.settings(), self.least, _package().__version__]
+        _package()
+        version = importlib.metadata.version(_DISTRIBUTION)
+        return [self.task, self.settings(), self.least, version]
 
     @property
     def truth(self) -> str:
@@ -150,8 +153,8 @@ class Reasoning:
     def _frame(self) -> tuple[str, str]:
         """What all questions begin and end with."""
         questions = [question for question, _ in self._probe]
-        before = os.path.commonprefix(questions)
-        behind = os.path.commonprefix([question[len(before) :][::-1] for question in questions])
+        before = _shared(questions)
+        behind = _shared([question[len(before) :][::-1] for question in questions])
         return before, behind[::-1]
 
     def content(self, question: str) -> str | None:
@@ -170,15 +173,19 @@ class Reasoning:
         answer = max(len(answer) for _, answer in self._probe)
         if question + answer > _LONGEST or not question:
             raise ConfigError(
-                f"reasoning: task {self.task!r} has questions of {question} and answers of {answer} "
-                f"characters; {_LONGEST} together are too many for a small transformer, and 0 ask "
+                f"reasoning: task {self.task!r} has questions of {question} and answers of "
+                f"{answer} characters; {_LONGEST} together are too many for a small transformer, and 0 ask "
                 "nothing; choose smaller sizes in world_options.config, or another task"
             )
         return question, answer
 
-    @cached_property
+    @property
     def words(self) -> tuple[str, ...]:
         """The characters of the probe, in their order."""
+        return self._words
+
+    @cached_property
+    def _words(self) -> tuple[str, ...]:
         texts = [(self.content(question) or "") + answer for question, answer in self._probe]
         return tuple(_SHOWN.get(c, c) for c in sorted(set("".join(texts))))
 
@@ -262,6 +269,12 @@ def _checked(dataset: Any, text: str, row: dict[str, Any]) -> float:
         # Scorers parse what they expect; each fails in its own way on anything else.
         return 0.0
     return score if math.isfinite(score) else 0.0
+
+
+def _shared(texts: Sequence[str]) -> str:
+    """What all texts begin with: what the first and the last of them in order do."""
+    pairs = zip(min(texts), max(texts), strict=False)
+    return "".join(a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _value(text: str) -> bool | int | float | str:

@@ -85,9 +85,13 @@ class UserFile:
             self._refuse(f"expected {name} in it; a world defines {_CONTENTS}")
         return value
 
-    @cached_property
+    @property
     def words(self) -> tuple[str, ...]:
-        """Its VOCABULARY."""
+        """VOCABULARY of the file."""
+        return self._words
+
+    @cached_property
+    def _words(self) -> tuple[str, ...]:
         words = self._constant("VOCABULARY")
         if isinstance(words, str) or not isinstance(words, Sequence) or not words:
             self._refuse(f"VOCABULARY must be a list of words, got {shown(words)}")
@@ -106,9 +110,13 @@ class UserFile:
     def _token(self) -> dict[str, int]:
         return {word: i + 1 for i, word in enumerate(self.words)}
 
-    @cached_property
+    @property
     def longest_answer(self) -> int:
-        """Words of an answer, at most: MAX_NEW_TOKENS but one, for the end."""
+        """MAX_NEW_TOKENS of the file but one, for the end."""
+        return self._longest_answer
+
+    @cached_property
+    def _longest_answer(self) -> int:
         most = self._constant("MAX_NEW_TOKENS")
         if isinstance(most, bool) or not isinstance(most, int) or most < 2:
             self._refuse(f"MAX_NEW_TOKENS must be a whole number, at least 2, got {shown(most)}")
@@ -147,7 +155,7 @@ class UserFile:
             yield Problem(self._prompts[i])
 
     def demonstrate(self, problem: Problem, rng: np.random.Generator) -> Tokens:
-        """What its demonstrate() writes."""
+        """What demonstrate() of the file writes."""
         answer = self._tokens(
             "demonstrate", self._code.call("demonstrate", self.text(problem.prompt), rng)
         )

@@ -14,7 +14,7 @@ What verifying and generating take depends on the task; those with settings of t
 - `spell_backward`: a word in, the word backwards out, scored by the share of letters in place.
   Verifying compares the letters that generating copies: neither is easier.
 - `mini_sudoku`: a grid of 4 x 4 with few gaps, filled. Verifying: rows, columns and boxes hold
-  every digit once, and the givens stand. Generating has to deduce the digits in the order of writing.
+  every digit once, and the givens stand. Generating has to deduce them in the order of writing.
 
 Scorers have their own habits: many give some hundredths for any answer (see `least`), and that of
 `spell_backward` gives almost full marks to a right answer that goes on behind its end.
@@ -174,8 +174,8 @@ class Reasoning:
         if question + answer > _LONGEST or not question:
             raise ConfigError(
                 f"reasoning: task {self.task!r} has questions of {question} and answers of "
-                f"{answer} characters; {_LONGEST} together are too many for a small transformer, and 0 ask "
-                "nothing; choose smaller sizes in world_options.config, or another task"
+                f"{answer} characters; {_LONGEST} together are too many for a small transformer, and "
+                "0 ask nothing; choose smaller sizes in world_options.config, or another task"
             )
         return question, answer
 

@@ -155,7 +155,7 @@ class UserFile:
             yield Problem(self._prompts[i])
 
     def demonstrate(self, problem: Problem, rng: np.random.Generator) -> Tokens:
-        """What demonstrate() of the file writes."""
+        """What the file's own demonstrator writes."""
         answer = self._tokens(
             "demonstrate", self._code.call("demonstrate", self.text(problem.prompt), rng)
         )

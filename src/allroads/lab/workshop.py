@@ -29,7 +29,6 @@ from allroads.judges import (
     reading_text,
 )
 from allroads.lab import base
-from allroads.lab import base
 from allroads.lab.config import CompareConfig
 from allroads.lab.jobs import GIVEN, fingerprint
 from allroads.lab.outside import judge_of

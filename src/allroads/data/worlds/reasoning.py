@@ -174,8 +174,8 @@ class Reasoning:
         if question + answer > _LONGEST or not question:
             raise ConfigError(
                 f"reasoning: task {self.task!r} has questions of {question} and answers of "
-                f"{answer} characters; {_LONGEST} together are too many for a small transformer, and "
-                "0 ask nothing; choose smaller sizes in world_options.config, or another task"
+                f"{answer} characters; {_LONGEST} together are too many for a small "
+                "transformer, and 0 ask nothing; choose smaller sizes in world_options.config, or another task"
             )
         return question, answer
 

@@ -175,7 +175,8 @@ class Reasoning:
             raise ConfigError(
                 f"reasoning: task {self.task!r} has questions of {question} and answers of "
                 f"{answer} characters; {_LONGEST} together are too many for a small "
-                "transformer, and 0 ask nothing; choose smaller sizes in world_options.config, or another task"
+                "transformer, and 0 ask nothing; choose smaller sizes in world_options.config, or "
+                "another task"
             )
         return question, answer
 

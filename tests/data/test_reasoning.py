@@ -157,15 +157,15 @@ def test_the_packages_own_answers_score_one(task: str):
 
 @real
 @pytest.mark.parametrize(
-    ("task", "prompt", "answer", "reward"),
+    ("task", "reward"),
     [
         # Four letters of five in place.
-        ("spell_backward", "{}", "-", 0.8),
-        # A palindrome of other letters, 0.05, and no palindrome, 0.02, are both below 0.1.
-        ("palindrome_generation", "{}", "-", 0.0),
+        ("spell_backward", 0.8),
+        # A palindrome of other letters gets 0.05, and no palindrome 0.02: both are below 0.1.
+        ("palindrome_generation", 0.0),
     ],
 )
-def test_one_wrong_letter(task: str, prompt: str, answer: str, reward: float):
+def test_one_wrong_letter(task: str, reward: float):
     config = "min_word_len=5, max_word_len=5" if task == "spell_backward" else ""
     world: Any = make_world("reasoning", task=task, config=config, **SMALL)
     row = world.demonstrations(1, seed=0)[0]

@@ -73,6 +73,13 @@ def test_making_one_reads_nothing():
         _ = make_world("gone.py").identity
 
 
+def used(path: str) -> None:
+    """What a comparison asks a world for before it trains anything."""
+    world = make_world(path, **FEW)
+    world.prompts("train")
+    _ = world.vocabulary, world.max_new_tokens
+
+
 def changed(old: str, new: str) -> str:
     assert old in GOOD
     return GOOD.replace(old, new)
@@ -142,8 +149,7 @@ def test_a_mistake_is_one_line_that_names_the_file(
 ):
     path = write(tmp_path, text)
     with pytest.raises(error, match=re.escape(message)) as told:
-        make_world(path, **FEW).prompts("train")
-        _ = make_world(path, **FEW).vocabulary, make_world(path, **FEW).max_new_tokens
+        used(path)
     assert str(told.value).startswith(f"--world {path}: ")
     assert "\n" not in str(told.value)
 

@@ -1,4 +1,4 @@
-"""The worlds of the documentation are ones: the example runs from end to end in worker processes."""
+"""The worlds of the documentation are ones; the example runs from end to end."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Preimage:
     """
 
     steps: int = 1
-    symbols: int = 8
+    symbols: int = 4
     length: int = 8
     one_way: float = 1.0
     hint: int = 0

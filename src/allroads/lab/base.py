@@ -58,6 +58,11 @@ def of_world(config: CompareConfig, world: World) -> tuple[Policy, Path | None, 
     return policy, folder, label(config, policy), hash_folder(folder)
 
 
+def data_fingerprint(config: CompareConfig, world: World) -> str:
+    """Of the task and how much of it is drawn: what all data of a world follow from."""
+    return fingerprint([world.identity, config.sizes.identity])
+
+
 def width(policy: Policy) -> int:
     """Size of the hidden states, from which learning rates follow."""
     return policy.model.config.get_text_config().hidden_size

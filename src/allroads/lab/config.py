@@ -9,10 +9,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from allroads.data.worlds import WORLDS, World, dials, make_world
+from allroads.data.worlds import World, check_options, is_known, make_world, needs_model
 from allroads.errors import ConfigError, nearest
 from allroads.judges.client import check_key_name, endpoint
-from allroads.lab.defaults import DEFAULTS, FILES
+from allroads.lab.defaults import defaults_of
 from allroads.lab.prepare import WorldSizes
 from allroads.models.gguf import dequantised, is_gguf
 from allroads.models.lora import Lora
@@ -56,7 +56,8 @@ class CompareConfig(Choice):
     model: str | None = None
     """Folder of a causal language model with its tokenizer, or a .gguf file."""
     world: str | None = None
-    """A built-in world: 'routes', with its own small transformer, or 'sentiment', with `model`."""
+    """A built-in world: 'routes', 'preimage', 'secret' or 'reasoning', with a small transformer of
+    their own, or 'sentiment', with `model`; or a file of the user's, FILE.py."""
     world_options: dict[str, float | int | str] = Field(default_factory=dict)
     sizes: WorldSizes = WorldSizes()
 
@@ -142,7 +143,7 @@ class CompareConfig(Choice):
         if isinstance(track := fields.get("track") or (), str):
             track = tuple(name.strip() for name in track.split(",") if name.strip())
         fields = {**fields, "track": track}
-        defaults = DEFAULTS.get(str(fields.get("world")), FILES)
+        defaults = defaults_of(fields.get("world"))
         if fields.get("device") == "cuda" and not fields.get("token_budget"):
             fields = {**fields, "token_budget": 32768}
         return defaults.fill(fields)
@@ -189,20 +190,17 @@ class CompareConfig(Choice):
             raise ConfigError(f"--grader {self.grader}: a world knows the truth; leave it out")
         if self.verifier is not None:
             raise ConfigError(f"--verifier {self.verifier}: a world brings its own; leave it out")
-        if self.world in WORLDS:
-            needs_model = WORLDS[self.world].needs_model
-            if needs_model and self.model is None:
+        if is_known(self.world):
+            pretrained = needs_model(self.world)
+            if pretrained and self.model is None:
                 raise ConfigError(
                     f"--world {self.world} needs --model DIR, the pretrained language model that "
                     "its roads start from"
                 )
-            if self.demonstrations or (self.model and not needs_model):
-                what = "demonstrations" if needs_model else "model and demonstrations"
+            if self.demonstrations or (self.model and not pretrained):
+                what = "demonstrations" if pretrained else "model and demonstrations"
                 raise ConfigError(f"--world brings its own {what}; leave them out")
-            names = dials(self.world)
-            for name in self.world_options:
-                if name not in names:
-                    raise ConfigError(f"unknown key 'world_options.{name}': {nearest(name, names)}")
+            check_options(self.world, self.world_options)
         if self.start not in ("auto", "sft"):
             raise ConfigError(
                 f"--start {self.start}: a world's pairs are samples of its SFT policy, so its "
@@ -221,7 +219,7 @@ class CompareConfig(Choice):
             )
 
     def make_world(self, cache: Path | None = None) -> World | None:
-        """The built-in world, if one is compared; `cache` as in `data.worlds.make_world`.
+        """The world, if one is compared; `cache` as in `data.worlds.make_world`.
 
         Raises:
             ConfigError: for an unknown world, or one of its options.

@@ -68,7 +68,7 @@ ROUTES = Defaults(
     sample_batch=1024,
     margin=0.02,
 )
-"""For the built-in transformer."""
+"""For the built-in transformer: routes, and all synthetic worlds."""
 
 SENTIMENT = Defaults(
     settings={
@@ -95,4 +95,9 @@ SENTIMENT = Defaults(
 """For a pretrained model of a few million weights, whose width is some hundreds."""
 
 DEFAULTS = {"routes": ROUTES, "sentiment": SENTIMENT}
-"""By world."""
+"""By world; what holds for routes holds for all that bring a vocabulary of their own."""
+
+
+def defaults_of(world: str | None) -> Defaults:
+    """The defaults of a world, or of a comparison on files."""
+    return FILES if world is None else DEFAULTS.get(world, ROUTES)

@@ -6,26 +6,26 @@ from typing import Literal
 
 from allroads.records import Mean, Record
 
-Outcome = Literal["holds", "fails", "open"]
+Outcome = Literal["holds", "fails", "open", "no estimate"]
 Conclusion = Literal["supported", "refuted", "undecided", "no test"]
 
 
 class TestRow(Record):
     """One statistic against what was claimed of it beforehand."""
 
+    __test__ = False
+
     words: str
     """The statistic, for example 'online-dpo minus dpo on routes'."""
     unit: str
-    claim: Literal["above", "below", "within"]
+    claim: Literal["above", "below", "within", "at least"]
     delta: float
-    """The smallest effect that counts; positive."""
+    """The smallest effect that counts; positive, for 'at least' any number."""
     estimate: Mean | None
     """None where cells are missing."""
     outcome: Outcome
     p: float | None = None
     """Of the outcome, unadjusted."""
-    p_holm: float | None = None
-    """Adjusted over the family."""
     detectable: float | None = None
     """The effect that is found with 80 % power at these seeds."""
 
@@ -48,6 +48,8 @@ class VerdictRow(Record):
     seeds: tuple[int, ...]
     confirmed: str
     """Commit of the registered text; '' for an exploration, which decides nothing."""
+    p_holm: float | None = None
+    """Of the conclusion, adjusted over the family; None for no test."""
     more_seeds: int | None = None
     """Seeds that would decide, where more of them would."""
     paper: str = ""
@@ -132,6 +134,29 @@ class EqualsRow(Record):
     passes: bool
 
 
+class BesideRow(Record):
+    """A difference that the paper reports, beside the same difference on a world of ours."""
+
+    words: str
+    """The paper's difference, for example 'online DPO from SFT minus DPO'."""
+    where: str
+    """Its task and model."""
+    numbers: str
+    """Both sides as they were reported."""
+    unit: str
+    paper: Mean
+    """First minus second side; no interval where the spread is not known."""
+    paper_gap: Mean | None
+    """The paper's main gap that it is compared with, in the same unit; None: there is none."""
+    ours_words: str = ""
+    """Our difference; '' where no cell of ours is like it."""
+    ours: Mean | None = None
+    our_gap: Mean | None = None
+    """Our main gap, in the unit of `ours`; None where `ours` is in another."""
+    differs: str
+    """What is not comparable, in one sentence."""
+
+
 class Study(Record):
     """Everything that the page of the studies shows."""
 
@@ -147,6 +172,7 @@ class Study(Record):
     scorers: tuple[ScorerRow, ...]
     difficulties: tuple[DifficultyRow, ...] = ()
     equals: tuple[EqualsRow, ...] = ()
+    paper: tuple[BesideRow, ...] = ()
     left_out: tuple[str, ...] = ()
     """What was asked for and has not been run, in sentences."""
     notes: tuple[str, ...] = ()

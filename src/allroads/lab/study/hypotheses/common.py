@@ -1,0 +1,52 @@
+"""What several hypotheses share: the effect that counts, and the gap they are about."""
+
+from __future__ import annotations
+
+from allroads.lab.study.hypothesis import Case
+from allroads.lab.study.rules import Test, above, within
+from allroads.lab.study.statistics import Accuracy, Difference
+
+DELTA = 0.03
+"""True reward, 0 to 1: a difference below this counts as none. Fixed before any run."""
+RIGHT = 0.02
+"""Share of held-out pairs: likewise for scorers."""
+MAIN = "routes"
+ROADS_PAPER = "Swamy et al. 2025, arXiv:2503.01067"
+
+
+def gap(variant: str) -> Difference:
+    """The advantage of two stages: online DPO against offline DPO."""
+    return Difference(variant, "online-dpo", "dpo")
+
+
+def is_above(variant: str, arm: str, baseline: str) -> Test:
+    """One arm is better than another by what counts."""
+    return Test(Difference(variant, arm, baseline), above(DELTA))
+
+
+def same(variant: str, arm: str, baseline: str) -> Test:
+    """Two arms are equal up to what counts."""
+    return Test(Difference(variant, arm, baseline), within(DELTA))
+
+
+def closed(variant: str, paper: str = "") -> Case:
+    """The advantage is gone on this world, where there would have been room for it.
+
+    Premises: it is there on the main world; on this one preferences teach offline DPO something,
+    and answers that the truth chooses among eight of the start policy are better still.
+    """
+    return Case(
+        variant=variant,
+        premises=(
+            Test(gap(MAIN), above(DELTA)),
+            is_above(variant, "dpo", "sft"),
+            is_above(variant, "best-of-n@verifier", "dpo"),
+        ),
+        tests=(Test(gap(variant), within(DELTA)),),
+        paper=paper,
+    )
+
+
+def more_often_right(variant: str, scorer: str, baseline: str, on: str = "test") -> Test:
+    """One scorer orders held-out pairs better than another by what counts."""
+    return Test(Accuracy(variant, scorer, baseline, on), above(RIGHT))

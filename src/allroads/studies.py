@@ -20,14 +20,17 @@ class TestRow(Record):
     unit: str
     claim: Literal["above", "below", "within", "at least"]
     delta: float
-    """The smallest effect that counts; positive, for 'at least' any number."""
+    """The smallest effect that counts."""
     estimate: Mean | None
     """None where cells are missing."""
     outcome: Outcome
-    p: float | None = None
-    """Of the outcome, unadjusted."""
+    """Alone, before Holm."""
+    p_holds: float | None = None
+    p_fails: float | None = None
     detectable: float | None = None
     """The effect that is found with 80 % power at these seeds."""
+    problem: str = ""
+    """Why there is no estimate."""
 
 
 class VerdictRow(Record):
@@ -45,11 +48,12 @@ class VerdictRow(Record):
     """One sentence with the numbers that carry it."""
     premises: tuple[TestRow, ...]
     tests: tuple[TestRow, ...]
+    p_supported: float
+    p_refuted: float
+    """Both Holm-adjusted over the family."""
     seeds: tuple[int, ...]
     confirmed: str
     """Commit of the registered text; '' for an exploration, which decides nothing."""
-    p_holm: float | None = None
-    """Of the conclusion, adjusted over the family; None for no test."""
     more_seeds: int | None = None
     """Seeds that would decide, where more of them would."""
     paper: str = ""

@@ -66,7 +66,7 @@ def run(
     from allroads.lab.study.conduct import conduct, outstanding
     from allroads.lab.study.hypotheses import chosen
     from allroads.lab.study.hypothesis import needs_of
-    from allroads.lab.study.lines import Line, PolicyLine, Store
+    from allroads.lab.study.lines import Cell, PolicyLine, Store
     from allroads.lab.study.registration import register
     from allroads.lab.study.running import CONFIRMATORY, Place
 
@@ -88,9 +88,9 @@ def run(
         return
     if confirm:
         for one in hypotheses:
-            register(one.name, one.file, results)
+            register(one.name, one.says, one.sources, results)
 
-    def told(line: Line) -> None:
+    def told(line: Cell) -> None:
         setting = "" if line.value is None else f" {line.knob} {line.value:g}"
         found = line.failed
         if not found and isinstance(line, PolicyLine):

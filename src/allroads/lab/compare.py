@@ -28,6 +28,7 @@ from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.lab.settings import Settings
 from allroads.lab.tracking import begin, check, send_summary
 from allroads.lab.workshop import WORLD_CACHE
+from allroads.lab.writers import check_writers
 from allroads.models.builtin import world_tokenizer
 from allroads.models.device import resolve_device
 from allroads.models.lora import is_adapter, require_peft
@@ -64,6 +65,7 @@ def prepare(config: CompareConfig) -> Prepared:
 
 
 def _prepare_world(config: CompareConfig, world: World) -> Prepared:
+    check_writers(world, config.sizes.writers)
     defaults = DEFAULTS[world.name]
     policy, folder, model_label, model_fingerprint = base.of_world(config, world)
     settings = Settings(
@@ -76,7 +78,7 @@ def _prepare_world(config: CompareConfig, world: World) -> Prepared:
         parameters=policy.parameters_count,
         sample_batch=defaults.sample_batch,
         margin=config.margin or defaults.margin,
-        data_fingerprint=fingerprint([world.identity, config.sizes.model_dump()]),
+        data_fingerprint=fingerprint([world.identity, config.sizes.identity]),
         model_fingerprint=model_fingerprint,
         data_label=f"the built-in world '{world.name}'",
         model_label=model_label,

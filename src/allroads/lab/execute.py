@@ -22,7 +22,7 @@ from allroads.evaluation.scorers import margins
 from allroads.evaluation.wins import Wins
 from allroads.judges import GlobalLabeller
 from allroads.lab.jobs import SELECTION, Job, fingerprint
-from allroads.lab.prepare import label_entropy, with_pairs
+from allroads.lab.prepare import label_entropy, paraphrased, with_pairs
 from allroads.lab.tracking import about_stage, tracked
 from allroads.lab.workshop import Workshop
 from allroads.models.critic import ActorCritic
@@ -38,6 +38,8 @@ from allroads.types import Completion, Pair, Prompt, Split, Verifier
 
 FAILED = "failed"
 """Key of a result that is not there, with the reason."""
+PARAPHRASED = "paraphrased"
+"""Key of a scorer's margins on the held-out pairs in other tokens, where the world has them."""
 Progress = Callable[[int, int], None]
 _TRAIN_PAIRS = 150
 """Training pairs on which a scorer is judged, beside all held-out ones."""
@@ -330,11 +332,11 @@ def _scorer(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     labeller = shop.scorer(job.spec["target"], job.seed)
     if job.spec["beta"] is not None:
         assert labeller.origin == "data"
-    train_pairs = dataset.pairs["train"][:_TRAIN_PAIRS]
-    return {
-        "test": margins(labeller, dataset.pairs["test"]),
-        "train": margins(labeller, train_pairs),
-    }
+    test_pairs, train_pairs = dataset.pairs["test"], dataset.pairs["train"][:_TRAIN_PAIRS]
+    out = {"test": margins(labeller, test_pairs), "train": margins(labeller, train_pairs)}
+    if shop.world is not None and (reworded := paraphrased(shop.world, test_pairs)):
+        out[PARAPHRASED] = margins(labeller, reworded)
+    return out
 
 
 def _grader(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:

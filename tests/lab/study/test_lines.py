@@ -18,10 +18,10 @@ def test_what_was_added_is_read_again(tmp_path: Path):
     store = Store(tmp_path)
     for line in lines:
         store.add(line)
-    found = list(store.lines("routes"))
+    found = list(store.cells("routes"))
     assert sorted(found, key=str) == sorted(lines, key=str)
     assert store.variants() == ["routes"]
-    assert list(store.lines("elsewhere")) == []
+    assert list(store.cells("elsewhere")) == []
 
 
 def test_each_cell_is_one_line(tmp_path: Path):
@@ -38,9 +38,9 @@ def test_a_line_that_a_kill_cut_off_is_no_cell_and_spoils_no_other(tmp_path: Pat
         store.add(policy("dpo", seed, [0.5]))
     path = tmp_path / "routes" / "dpo.jsonl"
     path.write_bytes(path.read_bytes()[:-cut])
-    assert [line.seed for line in store.lines("routes")] == ([0] if cut > 1 else [0, 1])
+    assert [line.seed for line in store.cells("routes")] == ([0] if cut > 1 else [0, 1])
     store.add(policy("dpo", 2, [0.5]))
-    assert [line.seed for line in store.lines("routes")] == ([0, 2] if cut > 1 else [0, 1, 2])
+    assert [line.seed for line in store.cells("routes")] == ([0, 2] if cut > 1 else [0, 1, 2])
 
 
 def test_a_line_that_is_no_cell_is_named(tmp_path: Path):
@@ -49,4 +49,4 @@ def test_a_line_that_is_no_cell_is_named(tmp_path: Path):
     path = tmp_path / "routes" / "dpo.jsonl"
     path.write_text(path.read_text() + '{"kind":"policy","arm":"dpo"}\n')
     with pytest.raises(RunFolderError, match=r"dpo\.jsonl, line 2: .*remove the line"):
-        list(store.lines("routes"))
+        list(store.cells("routes"))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from allroads.errors import StudyError
-from allroads.lab.study.registration import register, registered
+from allroads.lab.study.registration import Registration, registered
+from allroads.lab.study.registration import register as register_text
 
 
 @pytest.fixture
@@ -19,6 +20,10 @@ def source(tmp_path: Path) -> Path:
     path.write_text("prediction = 'rises'\n")
     _commit(path)
     return path
+
+
+def register(name: str, source: Path, results: Path) -> Registration:
+    return register_text(name, source.read_text(), [source], results)
 
 
 def _git(folder: Path, *command: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from allroads.errors import ConfigError
-from allroads.lab.study.lines import Line, PolicyLine, ScorerLine, Store, key_of
+from allroads.lab.study.lines import Cell, PolicyLine, ScorerLine, Store, key_of
 from allroads.lab.study.running import CONFIRMATORY, Batch, Place, missing, run
 from allroads.lab.study.variants import Variant
 from allroads.roads.atlas import Recipe
@@ -35,11 +35,11 @@ def batch(**changes: object) -> Batch:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, list[Line]]:
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, list[Cell]]:
     """A batch that was interrupted at once, and then run to its end."""
     folder = tmp_path_factory.mktemp("study")
     place = Place(store=Store(folder / "results"), work=folder / "work", processes=1)
-    told: list[Line] = []
+    told: list[Cell] = []
     late = dataclasses.replace(place, until=time.monotonic() - 1)
     assert run(batch(), late, told.append) == missing(batch(), place) > 0
     assert told == []
@@ -47,9 +47,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, list[Line]]:
     return place, told
 
 
-def test_every_cell_is_a_line(done: tuple[Place, list[Line]]):
+def test_every_cell_is_a_line(done: tuple[Place, list[Cell]]):
     place, told = done
-    lines = list(place.store.lines("tiny"))
+    lines = list(place.store.cells("tiny"))
     assert sorted(map(key_of, lines)) == sorted(map(key_of, told))
     assert {(x.arm, x.value) for x in lines if isinstance(x, PolicyLine)} == {
         ("sft", None),
@@ -69,7 +69,7 @@ def test_every_cell_is_a_line(done: tuple[Place, list[Line]]):
             assert len(line.margins["test"]) == len(line.prompts)
 
 
-def test_a_dpo_cell_has_its_labels_and_moments(done: tuple[Place, list[Line]]):
+def test_a_dpo_cell_has_its_labels_and_moments(done: tuple[Place, list[Cell]]):
     line = next(x for x in done[1] if isinstance(x, PolicyLine) and x.arm == "dpo")
     assert [one.fraction for one in line.moments] == [0.5, 1.0]
     assert 0 < line.labels <= FIELDS["sizes"]["pairs"]
@@ -77,7 +77,7 @@ def test_a_dpo_cell_has_its_labels_and_moments(done: tuple[Place, list[Line]]):
     assert all(np.isfinite(one.selection) for one in line.moments)
 
 
-def test_nothing_is_run_twice_not_even_without_the_checkpoints(done: tuple[Place, list[Line]]):
+def test_nothing_is_run_twice_not_even_without_the_checkpoints(done: tuple[Place, list[Cell]]):
     place, _ = done
     away = dataclasses.replace(place, work=place.work.with_name("away"))
     assert missing(batch(), away) == 0
@@ -86,13 +86,13 @@ def test_nothing_is_run_twice_not_even_without_the_checkpoints(done: tuple[Place
 
 
 def test_another_rate_is_another_cell_only_where_it_changes_something(
-    done: tuple[Place, list[Line]],
+    done: tuple[Place, list[Cell]],
 ):
     # Likelihood, the reward models and best-of-N's policy keep their rates.
     assert missing(batch(rate=2.0), done[0]) == 2  # dpo as a policy and as a scorer
 
 
-def test_a_spent_seed_confirms_no_changed_arm(done: tuple[Place, list[Line]]):
+def test_a_spent_seed_confirms_no_changed_arm(done: tuple[Place, list[Cell]]):
     place, _ = done
     changed = TINY.model_copy(update={"sizes": {**TINY.sizes, "pairs": 100}})
     with pytest.raises(ConfigError, match=r"tiny, .*seed 1000.*fresh seeds"):
@@ -100,10 +100,10 @@ def test_a_spent_seed_confirms_no_changed_arm(done: tuple[Place, list[Line]]):
     assert missing(batch(variant=changed, seeds=(3,)), place) > 0
 
 
-def test_work_may_be_deleted_between_two_runs(done: tuple[Place, list[Line]], tmp_path: Path):
+def test_work_may_be_deleted_between_two_runs(done: tuple[Place, list[Cell]], tmp_path: Path):
     place, told = done
     copy = Place(store=Store(tmp_path / "results"), work=place.work, processes=1)
-    again: list[Line] = []
+    again: list[Cell] = []
     assert run(batch(), copy, again.append) == 0
     plain = [line.model_dump(exclude={"created"}) for line in again]
     for line in told:

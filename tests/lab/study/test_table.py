@@ -5,22 +5,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from allroads.errors import StudyError
-from allroads.lab.study.lines import Line, Store
+from allroads.lab.study.lines import Cell, Store
+from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.table import TUNING, Table
 from tests.lab.study.making import moment, policy, scorer
 
 SEED = 1000
 
 
-def table_of(tmp_path: Path, *lines: Line) -> Table:
+def table_of(tmp_path: Path, *lines: Cell) -> Table:
     store = Store(tmp_path)
     for line in lines:
         store.add(line)
     return Table(store)
 
 
-def start(*seeds: int) -> list[Line]:
+def start(*seeds: int) -> list[Cell]:
     return [policy("sft", seed, [0.5, 0.5]) for seed in (*TUNING, *seeds)]
 
 
@@ -72,11 +72,11 @@ def test_a_trial_that_failed_is_not_chosen_and_one_that_is_missing_not_either(tm
 
 def test_what_is_not_there_is_said(tmp_path: Path):
     table = table_of(tmp_path, *start(), policy("dpo", SEED, [0.5], 0.7))
-    with pytest.raises(StudyError, match="dpo: not tuned"):
+    with pytest.raises(NoEstimate, match="dpo: not tuned"):
         table.rewards("routes", "dpo", [SEED])
-    with pytest.raises(StudyError, match="ppo: no cell"):
+    with pytest.raises(NoEstimate, match="ppo: no cell"):
         table.rewards("routes", "ppo", [SEED])
-    with pytest.raises(StudyError, match="sft, seed 1000: not run"):
+    with pytest.raises(NoEstimate, match="sft, seed 1000: not run"):
         table.rewards("routes", "sft", [SEED])
 
 
@@ -90,7 +90,7 @@ def test_designs_are_not_mixed_the_newest_counts(tmp_path: Path):
 
 
 def test_the_frontier_has_every_setting_at_the_tuned_rate(tmp_path: Path):
-    halves = (moment([0.2], kl=1.0, fraction=0.5), moment([0.4], kl=3.0))
+    halves = (moment([0.2], kl=1.0, fraction=0.5), moment([0.4], kl=3.0, selection=9.0))
     lines = [
         *(policy("dpo", seed, [], 0.7, moments=halves) for seed in (*TUNING, SEED)),
         *(policy("dpo", seed, [0.1], 0.7, rate=2.0, design="faster") for seed in (*TUNING, SEED)),
@@ -105,7 +105,7 @@ def test_the_frontier_has_every_setting_at_the_tuned_rate(tmp_path: Path):
 def test_a_scorer_is_taken_where_it_needs_the_fewest_nats_on_the_tuning_seeds(tmp_path: Path):
     # A lead of 1 on every pair costs log(1 + 1/e) = 0.31 nats, of -1 a nat more. With seed 1000 it
     # is the other way round, and does not count.
-    lines: list[Line] = []
+    lines: list[Cell] = []
     for value, tuned, tested in ((0.2, 1.0, -1.0), (2.0, -1.0, 1.0)):
         for seed in TUNING:
             lines.append(scorer("local-rm", seed, [tuned] * 3, value=value, design=str(value)))
@@ -117,5 +117,13 @@ def test_a_scorer_is_taken_where_it_needs_the_fewest_nats_on_the_tuning_seeds(tm
 
 def test_margins_on_what_was_not_asked_are_missing(tmp_path: Path):
     table = table_of(tmp_path, scorer("reward-model", SEED, [1.0]))
-    with pytest.raises(StudyError, match="no margins on 'paraphrased'"):
+    with pytest.raises(NoEstimate, match="no margins on 'paraphrased'"):
         table.margins("routes", "reward-model", [SEED], on="paraphrased")
+
+
+def test_a_nat_of_kl_has_its_price(tmp_path: Path):
+    # Beta 0.2 pleases the scorer by 2.0, 8 nats away: 2.0 - 0.3 x 8 is below beta 0.7's 0.5.
+    far, near = moment([0.0], selection=2.5, kl=8.0), moment([0.7], selection=1.0, kl=0.0)
+    lines = [policy("dpo", seed, [], 0.2, moments=(far,)) for seed in TUNING]
+    lines += [policy("dpo", seed, [], 0.7, moments=(near,)) for seed in TUNING]
+    assert table_of(tmp_path, *start(), *lines).setting("routes", "dpo").value == 0.7

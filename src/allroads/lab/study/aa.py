@@ -6,9 +6,10 @@ leaves out zero. The share of claims should be 5 % or less.
 
 The studies of one pool share runs, so their share could scatter more than 200 independent ones
 (binomial standard deviation .0154). Simulated pools of 40 (150 to 400 pools for each mix of
-variances, seeds' own deviation 0 to 1 at residual ones of 3, 100 prompts): .016 both for `replicates`
-and for `halves`, because both are symmetric given the pool. Without the swapping of replicates it
-is .027, since a pool has a mean difference of its own, which all of its studies inherit.
+variances, seeds' own deviation 0 to 1 at residual ones of 3, 100 prompts): .016 both for
+`replicates` and for `halves`, because both are symmetric given the pool. Without the swapping of
+replicates it is .027, since a pool has a mean difference of its own, which all of its studies
+inherit.
 """
 
 from __future__ import annotations

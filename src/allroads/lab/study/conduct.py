@@ -6,8 +6,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
-from allroads.errors import StudyError
-from allroads.lab.study.lines import Line
+from allroads.lab.study.lines import Cell
+from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.running import Batch, Place, missing, run
 from allroads.lab.study.table import RATES, TUNING, Table
 from allroads.lab.study.variants import START, variant
@@ -19,7 +19,7 @@ Needs = Mapping[str, Sequence[str]]
 
 
 def conduct(
-    needs: Needs, seeds: tuple[int, ...], place: Place, told: Callable[[Line], None]
+    needs: Needs, seeds: tuple[int, ...], place: Place, told: Callable[[Cell], None]
 ) -> dict[str, list[str]]:
     """Tune every arm that is not tuned, then run it with the seeds; nothing is run twice.
 
@@ -40,7 +40,7 @@ def _chunk(
     arms: tuple[str, ...],
     seeds: tuple[int, ...],
     place: Place,
-    told: Callable[[Line], None],
+    told: Callable[[Cell], None],
 ) -> bool:
     """Whether all of it is there in the end."""
     if any(run(batch, place, told) for batch in _tuning(name, arms)):
@@ -64,7 +64,7 @@ def _tuned(name: str, arms: Sequence[str], seeds: tuple[int, ...], place: Place)
     for arm in arms:
         try:
             by_rate[table.setting(name, arm).rate].append(arm)
-        except StudyError:
+        except NoEstimate:
             by_rate[RATES[0]].append(arm)
     return [
         Batch(variant=variant(name), arms=tuple(group), seeds=seeds, rate=rate)

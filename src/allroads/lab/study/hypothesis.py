@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,16 @@ class Hypothesis:
     cases: tuple[Case, ...]
     file: Path
     kind: Literal["hypothesis", "rival", "control"] = "hypothesis"
+
+    @property
+    def says(self) -> str:
+        """All that it says, as one text: cells, statistics, claims and margins included."""
+        return repr(dataclasses.replace(self, file=Path()))
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The files that it is made of."""
+        return (self.file, self.file.with_name("common.py"))
 
     def on(self, variant: str | None) -> tuple[Case, ...]:
         """The cases of one variant, or all."""

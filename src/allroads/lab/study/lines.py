@@ -76,16 +76,35 @@ class ScorerLine(_Line):
     margins: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     """Score of chosen minus rejected by pair, of 'test', 'train' and others."""
     prompts: tuple[int, ...] = ()
-    """By pair of 'test': a number that is the same for pairs of one prompt."""
+    """By pair of 'test': the place of its prompt among the world's test prompts, in every seed."""
 
 
-Line = PolicyLine | ScorerLine
+class CurveLine(Record):
+    """What a fixed learner reaches with some data (see `difficulty`)."""
+
+    kind: Literal["curve"] = "curve"
+    variant: str
+    learner: Literal["verifier", "generator"]
+    count: int
+    """Pairs, or demonstrations."""
+    seed: int
+    reached: float
+    """Share of held-out pairs ordered right, or true reward of the likeliest answers."""
+
+    @property
+    def arm(self) -> str:
+        """Names its file."""
+        return f"difficulty-{self.learner}"
+
+
+Cell = PolicyLine | ScorerLine
+Line = Cell | CurveLine
 _LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="kind")])
 Key = tuple[str, str, int, float, float | None, str]
 """(kind, arm, seed, rate, value, design)."""
 
 
-def key_of(line: Line) -> Key:
+def key_of(line: Cell) -> Key:
     """What a line is found again by, within its variant."""
     return (line.kind, line.arm, line.seed, line.rate, line.value, line.design)
 
@@ -114,11 +133,19 @@ class Store:
             os.fsync(file.fileno())
 
     def lines(self, variant: str) -> Iterator[Line]:
-        """All cells of a variant, in the order in which they were finished, file by file."""
+        """All lines of a variant, in the order in which they were finished, file by file."""
         for path in sorted((self.folder / variant).glob("*.jsonl")):
             for number, text in enumerate(path.read_text("utf-8").splitlines(), 1):
                 if text and text.endswith("}"):  # else a kill cut it off
                     yield _parsed(text, f"{path}, line {number}")
+
+    def cells(self, variant: str) -> Iterator[Cell]:
+        """Those of arms."""
+        return (line for line in self.lines(variant) if not isinstance(line, CurveLine))
+
+    def curves(self, variant: str) -> Iterator[CurveLine]:
+        """Those of difficulties."""
+        return (line for line in self.lines(variant) if isinstance(line, CurveLine))
 
     def variants(self) -> list[str]:
         """Variants of which there is a cell."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from allroads import files
 from allroads.errors import StudyError
 from allroads.lab.folder import revision
+from allroads.lab.jobs import fingerprint
 from allroads.records import Record
 
 _LEDGER = "registrations.jsonl"
@@ -18,10 +20,8 @@ class Registration(Record):
     """One hypothesis as it stood when its confirmation began."""
 
     hypothesis: str
-    file: str
-    """Name of the file that says it."""
-    content: str
-    """git's name of the file's content (`git hash-object`)."""
+    says: str
+    """Fingerprint of all that it says: prediction, cells, statistics, rules and margins."""
     revision: str
     """Commit that was checked out."""
     created: str
@@ -38,32 +38,34 @@ def registered(folder: Path) -> dict[str, Registration]:
     return out
 
 
-def register(hypothesis: str, source: Path, folder: Path) -> Registration:
+def register(hypothesis: str, says: str, sources: Sequence[Path], folder: Path) -> Registration:
     """Let a hypothesis be confirmed, or refuse; writes the ledger the first time.
 
     Args:
         hypothesis: its name.
-        source: the file that says it.
+        says: a text that changes whenever what is predicted does.
+        sources: the files that it is made of.
         folder: of results.
 
     Raises:
-        StudyError: when the file is not committed as it stands, when git cannot tell, or when it
-            has changed since its first confirmatory cell.
+        StudyError: when a file is not committed as it stands, when git cannot tell, or when the
+            hypothesis has changed since its first confirmatory cell.
     """
-    content = committed(source)
+    for source in sources:
+        check_committed(source)
+    says = fingerprint(says)
     before = registered(folder).get(hypothesis)
     if before is not None:
-        if before.content != content:
+        if before.says != says:
             raise StudyError(
-                f"{hypothesis}: {source.name} has changed since its first confirmatory cell "
+                f"{hypothesis} ({sources[0].name}) has changed since its first confirmatory cell "
                 f"({before.created}, commit {before.revision}); what was seen cannot confirm what "
                 "was written after it. Give the new text a name of its own, and fresh seeds"
             )
         return before
     new = Registration(
         hypothesis=hypothesis,
-        file=source.name,
-        content=content,
+        says=says,
         revision=revision(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -73,11 +75,11 @@ def register(hypothesis: str, source: Path, folder: Path) -> Registration:
     return new
 
 
-def committed(source: Path) -> str:
-    """What git calls the content of a file that is committed as it stands.
+def check_committed(source: Path) -> None:
+    """Refuse a file that is not committed as it stands, or that no repository knows.
 
     Raises:
-        StudyError: when it is not, or is in no repository.
+        StudyError: with what to do.
     """
     if not _git(source, "ls-files", "--error-unmatch", source.name)[0]:
         raise StudyError(
@@ -91,7 +93,6 @@ def committed(source: Path) -> str:
             f"{source.name} has changes that are not committed; commit what is predicted before "
             "it is tested"
         )
-    return _git(source, "hash-object", source.name)[1]
 
 
 def _git(source: Path, *command: str) -> tuple[bool, str]:

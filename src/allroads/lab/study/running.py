@@ -15,9 +15,10 @@ from allroads.errors import ConfigError
 from allroads.lab.compare import Prepared, prepare, write_inputs
 from allroads.lab.execute import FAILED, result_path
 from allroads.lab.folder import revision
-from allroads.lab.jobs import Cell, Job, Plan
+from allroads.lab.jobs import Cell as Planned
+from allroads.lab.jobs import Job, Plan
 from allroads.lab.runner import Event, locked, run_jobs
-from allroads.lab.study.lines import Key, Line, Moment, PolicyLine, ScorerLine, Store, key_of
+from allroads.lab.study.lines import Key, Moment, PolicyLine, ScorerLine, Store, key_of
 from allroads.lab.study.variants import START, Variant
 from allroads.records import Cost
 
@@ -64,7 +65,7 @@ class Place:
     until: float = math.inf
 
 
-def run(batch: Batch, place: Place, told: Callable[[Line], None]) -> int:
+def run(batch: Batch, place: Place, told: Callable[[Cell], None]) -> int:
     """Run what is missing of a batch; returns how many of its cells are still missing.
 
     A cell that is there with the same design is not run again. A line is written, and `told` of it,
@@ -75,7 +76,7 @@ def run(batch: Batch, place: Place, told: Callable[[Line], None]) -> int:
             has therefore changed since it was confirmed.
     """
     prepared, wanted = _wanted(batch, place)
-    known = {key_of(line) for line in place.store.lines(batch.variant.name)}
+    known = {key_of(line) for line in place.store.cells(batch.variant.name)}
     left = [one for one in wanted if one.key not in known]
     _refuse_spent(left, known, batch.variant.name)
     if not left:
@@ -106,7 +107,7 @@ def run(batch: Batch, place: Place, told: Callable[[Line], None]) -> int:
 def missing(batch: Batch, place: Place) -> int:
     """How many cells of a batch have not been run."""
     _, wanted = _wanted(batch, place)
-    known = {key_of(line) for line in place.store.lines(batch.variant.name)}
+    known = {key_of(line) for line in place.store.cells(batch.variant.name)}
     return sum(one.key not in known for one in wanted)
 
 
@@ -117,7 +118,7 @@ class _Wanted:
     key: Key
     job: str
     needs: tuple[str, ...]
-    line: Callable[[Path, dict[str, Job]], Line]
+    line: Callable[[Path, dict[str, Job]], Cell]
 
 
 def _wanted(batch: Batch, place: Place) -> tuple[Prepared, list[_Wanted]]:
@@ -203,7 +204,7 @@ def _fields(batch: Batch, key: Key, knob: str) -> dict[str, Any]:
     }
 
 
-def _policy(folder: Path, jobs: dict[str, Job], cell: Cell, fields: dict[str, Any]) -> Line:
+def _policy(folder: Path, jobs: dict[str, Job], cell: Planned, fields: dict[str, Any]) -> Cell:
     result = files.read_json(result_path(folder, jobs[cell.evaluation]))
     if FAILED in result:
         return PolicyLine(**fields, failed=result[FAILED])
@@ -237,14 +238,14 @@ def _moment(record: dict[str, Any]) -> Moment:
     )
 
 
-def _scorer(folder: Path, job: Job, pairs: str, fields: dict[str, Any]) -> Line:
+def _scorer(folder: Path, job: Job, pairs: str, fields: dict[str, Any]) -> Cell:
     result = files.read_json(result_path(folder, job))
     if FAILED in result:
         return ScorerLine(**fields, failed=result[FAILED])
     text = (folder / "data" / f"{pairs}.json").read_text("utf-8")
-    rows = Dataset.from_json(text).pairs["test"]
-    numbers: dict[str, int] = {}
-    prompts = tuple(numbers.setdefault(row.prompt_id, len(numbers)) for row in rows)
+    dataset = Dataset.from_json(text)
+    place = {prompt.prompt_id: at for at, prompt in enumerate(dataset.prompts["test"])}
+    prompts = tuple(place[pair.prompt_id] for pair in dataset.pairs["test"])
     margins = {name: tuple(map(_short, values)) for name, values in result.items()}
     return ScorerLine(**fields, margins=margins, prompts=prompts)
 

@@ -11,16 +11,17 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from allroads.errors import StudyError
 from allroads.evaluation import scorers
-from allroads.lab.study.lines import Line, Moment, PolicyLine, ScorerLine, Store
+from allroads.lab.selection import worth
+from allroads.lab.study.lines import Cell, Moment, PolicyLine, ScorerLine, Store
+from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.variants import START
 from allroads.records import Record
 
 TUNING = (900, 901)
 """Seeds on which settings are chosen; no verdict reads them."""
 One = TypeVar("One", PolicyLine, ScorerLine)
-RATES = (1.0, 2.0)
+RATES = (1.0, 0.3)
 """Factors on the learning rate that every arm is tried with."""
 
 
@@ -28,6 +29,8 @@ class Setting(Record):
     """Where an arm is taken."""
 
     rate: float
+    knob: str
+    """'beta' or 'N'; '' where there is nothing to set."""
     value: float | None
     """Beta, or N of best-of-N; None where there is nothing to set."""
     fraction: float
@@ -67,7 +70,7 @@ class Table:
         """Seeds with which an arm has been run at its tuned setting.
 
         Raises:
-            StudyError: when it has not been tuned.
+            NoEstimate: when it has not been tuned.
         """
         return sorted(self._trial(variant, arm, self.setting(variant, arm)).lines)
 
@@ -75,7 +78,7 @@ class Table:
         """Where the selection scorer prefers the arm, on the tuning seeds, against the start.
 
         Raises:
-            StudyError: when its tuning cells are not all there.
+            NoEstimate: when its tuning cells are not all there.
         """
         best: tuple[float, Setting] | None = None
         trials = self._trials(variant, arm)
@@ -89,19 +92,20 @@ class Table:
                 continue
             for at, moment in enumerate(rows[0].moments):
                 count += 1
-                gains = [
-                    row.moments[at].selection - start[row.seed].moments[-1].selection
-                    for row in rows
-                ]
+                seen = [(row.moments[at], start[row.seed].moments[-1]) for row in rows]
+                gains = [worth(one.selection - was.selection, one.kl) for one, was in seen]
                 found = Setting(
-                    rate=trial.rate, value=trial.value, fraction=moment.fraction, trials=0
+                    rate=trial.rate,
+                    knob=rows[0].knob,
+                    value=trial.value,
+                    fraction=moment.fraction,
+                    trials=0,
                 )
                 if best is None or np.mean(gains) > best[0]:
                     best = float(np.mean(gains)), found
         if best is None:
-            raise StudyError(
-                f"{variant}, {arm}: not tuned yet, or every trial failed (seeds {TUNING}); run "
-                f"allroads lab tune --world {variant}"
+            raise NoEstimate(
+                f"{variant}, {arm}: not tuned yet, or every trial failed (seeds {TUNING})"
             )
         return best[1].model_copy(update={"trials": count})
 
@@ -118,7 +122,7 @@ class Table:
         """The arm at its tuned setting, by seed.
 
         Raises:
-            StudyError: when a seed is missing or has failed.
+            NoEstimate: when a seed is missing or has failed.
         """
         setting = self.setting(variant, arm)
         trial = self._trial(variant, arm, setting)
@@ -135,6 +139,12 @@ class Table:
 
         The KL of a cell is known as a mean over prompts only: it is repeated.
         """
+        return [(kl, rewards) for _, _, kl, rewards in self.points(variant, arm, seeds)]
+
+    def points(
+        self, variant: str, arm: str, seeds: Sequence[int]
+    ) -> list[tuple[float | None, float, NDArray[np.float64], NDArray[np.float64]]]:
+        """(value, fraction, KL, rewards) of what `frontier` has."""
         rate = self.setting(variant, arm).rate
         out = []
         for trial in self._trials(variant, arm):
@@ -144,9 +154,24 @@ class Table:
             for at in range(len(trial.lines[seeds[0]].moments)):
                 rows = [trial.lines[seed].moments[at] for seed in seeds]
                 rewards = np.array([row.reward for row in rows])
-                kl = np.array([[row.kl] for row in rows])
-                out.append((np.broadcast_to(kl, rewards.shape), rewards))
+                kl = np.broadcast_to([[row.kl] for row in rows], rewards.shape)
+                out.append((trial.value, rows[0].fraction, kl, rewards))
         return out
+
+    def outside(self, variant: str, arm: str) -> bool:
+        """Whether the arm asked a labeller that is no function of the data."""
+        trials = self._trials(variant, arm)
+        return any(line.outside_queries for trial in trials for line in trial.lines.values())
+
+    def flops(self, variant: str, arm: str, seeds: Sequence[int]) -> float:
+        """Mean over seeds of what the arm's stages took at its tuned setting."""
+        trial = self._trial(variant, arm, self.setting(variant, arm))
+        return float(np.mean([_line(trial, variant, arm, seed).flops for seed in seeds]))
+
+    def seconds(self, variant: str, arm: str, seeds: Sequence[int]) -> float:
+        """The same in seconds."""
+        trial = self._trial(variant, arm, self.setting(variant, arm))
+        return float(np.mean([_line(trial, variant, arm, seed).seconds for seed in seeds]))
 
     def margins(
         self, variant: str, arm: str, seeds: Sequence[int], on: str = "test"
@@ -162,7 +187,7 @@ class Table:
             if len(settings) == 1 or all(s in lines and not lines[s].failed for s in TUNING)
         }
         if not usable:
-            raise StudyError(f"{variant}, {arm}: no such scorer has been tuned")
+            raise NoEstimate(f"{variant}, {arm}: no such scorer has been tuned")
 
         def surprise(lines: Mapping[int, ScorerLine]) -> float:
             return float(np.mean([scorers.nll(lines[s].margins["test"]).mean() for s in TUNING]))
@@ -173,7 +198,7 @@ class Table:
         for seed in seeds:
             line = lines.get(seed)
             if line is None or line.failed or on not in line.margins:
-                raise StudyError(_lacks(variant, arm, seed, line, f"no margins on {on!r}"))
+                raise NoEstimate(_lacks(variant, arm, seed, line, f"no margins on {on!r}"))
             out.append((np.array(line.margins[on]), [str(p) for p in line.prompts]))
         return out
 
@@ -184,7 +209,7 @@ class Table:
             if name == arm
         ]
         if not out:
-            raise StudyError(f"{variant}, {arm}: no cell has been run")
+            raise NoEstimate(f"{variant}, {arm}: no cell has been run")
         return out
 
     def _trial(self, variant: str, arm: str, setting: Setting) -> _Trial:
@@ -198,7 +223,7 @@ class Table:
         self, variant: str
     ) -> dict[tuple[str, float, float | None], dict[int, PolicyLine]]:
         found: dict[tuple[str, float, float | None], list[PolicyLine]] = defaultdict(list)
-        for line in self._store.lines(variant):
+        for line in self._store.cells(variant):
             if isinstance(line, PolicyLine):
                 found[line.arm, line.rate, line.value].append(line)
         return {key: _newest_design(lines) for key, lines in found.items()}
@@ -207,7 +232,7 @@ class Table:
         self, variant: str
     ) -> dict[str, dict[tuple[float, float | None], dict[int, ScorerLine]]]:
         found: dict[tuple[str, float, float | None], list[ScorerLine]] = defaultdict(list)
-        for line in self._store.lines(variant):
+        for line in self._store.cells(variant):
             if isinstance(line, ScorerLine):
                 found[line.arm, line.rate, line.value].append(line)
         out: dict[str, dict[tuple[float, float | None], dict[int, ScorerLine]]] = defaultdict(dict)
@@ -224,11 +249,11 @@ def _newest_design(lines: Sequence[One]) -> dict[int, One]:
 def _line(trial: _Trial, variant: str, arm: str, seed: int) -> PolicyLine:
     line = trial.lines.get(seed)
     if line is None or line.failed:
-        raise StudyError(_lacks(variant, arm, seed, line, "not run at its tuned setting"))
+        raise NoEstimate(_lacks(variant, arm, seed, line, "not run at its tuned setting"))
     return line
 
 
-def _lacks(variant: str, arm: str, seed: int, line: Line | None, otherwise: str) -> str:
+def _lacks(variant: str, arm: str, seed: int, line: Cell | None, otherwise: str) -> str:
     reason = f"failed: {line.failed}" if line is not None and line.failed else otherwise
     return f"{variant}, {arm}, seed {seed}: {reason}"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
+from allroads.data.worlds import WORLDS
 from allroads.errors import ConfigError, nearest
 from allroads.lab.config import CompareConfig, build_config
 from allroads.lab.defaults import DEFAULTS
@@ -30,14 +31,16 @@ class Variant(Choice):
     """Dials that differ from the world's own defaults."""
     sizes: dict[str, Any] = Field(default_factory=dict)
     """Fields of `WorldSizes` that differ from the world's own defaults."""
+    flawless: dict[str, float] = Field(default_factory=lambda: {"wander": 0.0, "trespass": 0.0})
+    """Dials with which the demonstrators make no error."""
     recipe: Recipe | None = None
-    betas: tuple[float, ...] = (0.2, 0.7, 2.0)
+    betas: tuple[float, ...] = (0.3, 0.7, 1.5)
     ns: tuple[int, ...] = (2, 4, 8)
 
     @property
     def needs_model(self) -> bool:
         """Whether the user has to bring a base model."""
-        return DEFAULTS[self.world].recipe is not None and self.world in ("sentiment", "scitldr")
+        return WORLDS[self.world].needs_model
 
     def config(
         self,
@@ -60,9 +63,7 @@ class Variant(Choice):
             model: the base model's folder, for a world that needs one.
             processes: worker processes.
         """
-        recipe = self.recipe or DEFAULTS[self.world].recipe
-        if recipe is None:
-            raise ConfigError(f"variant {self.name!r}: world {self.world!r} has no recipe")
+        recipe = self.recipe or longer(DEFAULTS[self.world].recipe)
         sizes = {**DEFAULTS[self.world].sizes, "test_pairs": 600, **self.sizes}
         return build_config(
             {
@@ -81,6 +82,18 @@ class Variant(Choice):
             },
             origin=f"variant {self.name}",
         )
+
+
+def longer(recipe: Recipe | None) -> Recipe:
+    """The quick recipe of a world with online stages of four times the rounds.
+
+    In 60 rounds they are not done: on `routes` online DPO then reaches 0.67 of true reward, in 240
+    rounds 0.74 (beta 0.7, seed 900 of the exploration; DPO 0.66 to 0.68 whatever its rate and
+    epochs).
+    """
+    assert recipe is not None, "a variant of a world without a recipe brings its own"
+    online = recipe.online.model_copy(update={"rounds": 4 * recipe.online.rounds})
+    return recipe.model_copy(update={"online": online})
 
 
 def faster(recipe: Recipe, rate: float) -> Recipe:
@@ -102,15 +115,39 @@ _ALL = (
     ),
     Variant(
         name="routes-hop",
-        says="goals one road away: as easy to find as to verify",
+        says="goals one road away: finding a route is no more than verifying it",
         world="routes",
-        options={"towns": 96, "neighbours": 10, "max_hops": 1},
+        options={
+            "towns": 96,
+            "neighbours": 10,
+            "max_hops": 1,
+            "test_prompts": 200,
+            "selection_prompts": 100,
+        },
+    ),
+    Variant(
+        name="routes-third",
+        says="pairs on a third of the prompts",
+        world="routes",
+        sizes={"pair_prompts": 1 / 3},
+    ),
+    Variant(
+        name="routes-wide",
+        says="pairs of many writers, good and bad",
+        world="routes",
+        sizes={"writers": "wide"},
     ),
     Variant(
         name="routes-poor",
         says="walkers that mostly wander: good routes are rare in the start policy",
         world="routes",
         options={"wander": 0.7, "trespass": 0.2},
+    ),
+    Variant(
+        name="routes-dialects",
+        says="towns with two names each; pairs use one, the start policy both",
+        world="routes",
+        options={"dialects": 2},
     ),
 )
 VARIANTS = {variant.name: variant for variant in _ALL}

@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from allroads.lab.study.hypotheses.common import DELTA, MAIN, gap, is_above, same
+from allroads.lab.study.hypotheses.common import GAP, MAIN, is_above, same
 from allroads.lab.study.hypothesis import Case, Hypothesis
-from allroads.lab.study.rules import Test, above
-
-_GAP = Test(gap(MAIN), above(DELTA))
+from allroads.lab.study.rules import Test
 
 
 def _control(name: str, title: str, claim: str, prediction: str, source: str, *tests: Test):
@@ -18,7 +16,7 @@ def _control(name: str, title: str, claim: str, prediction: str, source: str, *t
         claim=claim,
         prediction=prediction,
         source=source,
-        cases=(Case(variant=MAIN, premises=(_GAP,), tests=tests),),
+        cases=(Case(variant=MAIN, premises=(GAP,), tests=tests),),
     )
 
 

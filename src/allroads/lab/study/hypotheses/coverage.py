@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from allroads.lab.study.hypotheses.common import DELTA, MAIN, gap
+from allroads.lab.study.hypotheses.common import DELTA, GAP, MAIN, gap
 from allroads.lab.study.hypothesis import Case, Hypothesis
-from allroads.lab.study.rules import Test, above, below
+from allroads.lab.study.rules import Test, below
 from allroads.lab.study.statistics import Interaction
 
 WIDE = "routes-wide"
@@ -21,7 +21,7 @@ HYPOTHESIS = Hypothesis(
     cases=(
         Case(
             variant=WIDE,
-            premises=(Test(gap(MAIN), above(DELTA)),),
+            premises=(GAP,),
             tests=(Test(Interaction(gap(WIDE), gap(MAIN)), below(DELTA)),),
         ),
     ),

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from allroads.lab.study.held_out import Nll
 from allroads.lab.study.hypotheses.common import MAIN, ROADS_PAPER
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.rules import Test, below
-from allroads.lab.study.statistics import Nll
 
 HYPOTHESIS = Hypothesis(
     name="H1",

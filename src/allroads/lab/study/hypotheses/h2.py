@@ -2,23 +2,23 @@
 
 from pathlib import Path
 
-from allroads.lab.study.hypotheses.common import DELTA, MAIN, ROADS_PAPER, gap
+from allroads.lab.study.equal_kl import EqualKL
+from allroads.lab.study.hypotheses.common import DELTA, GAP, MAIN, ROADS_PAPER
 from allroads.lab.study.hypothesis import Case, Hypothesis
-from allroads.lab.study.rules import Test, above, within
-from allroads.lab.study.statistics import EqualKL
+from allroads.lab.study.rules import Test, within
 
 HYPOTHESIS = Hypothesis(
     name="H2",
     file=Path(__file__),
     title="offline training regularises badly",
-    claim="Offline DPO is worse because it leaves the reference where it need not; at equal KL from "
-    "the reference both would be as good.",
+    claim="Offline DPO is worse because it leaves the reference where it need not; at equal KL "
+    "from the reference both would be as good.",
     prediction="at equal KL online-dpo and dpo do not differ",
     source=ROADS_PAPER,
     cases=(
         Case(
             variant=MAIN,
-            premises=(Test(gap(MAIN), above(DELTA)),),
+            premises=(GAP,),
             tests=(Test(EqualKL(MAIN, "online-dpo", "dpo"), within(DELTA)),),
             paper="The gap stays with the same regulariser in both arms; not sufficient.",
         ),

@@ -11,10 +11,10 @@ HYPOTHESIS = Hypothesis(
     name="H3",
     file=Path(__file__),
     title="online optimisation is easier",
-    claim="Samples are further constraints on the policy, so that more prompts without labels help "
-    "online training.",
-    prediction="where pairs cover a third of the prompts, online DPO on all prompts is above online "
-    "DPO on those of the pairs",
+    claim="Samples are further constraints on the policy, so that more prompts without labels "
+    "help online training.",
+    prediction="where pairs cover a third of the prompts, online DPO on all prompts is above "
+    "online DPO on those of the pairs",
     source=ROADS_PAPER,
     cases=(
         Case(

@@ -13,9 +13,10 @@ HYPOTHESIS = Hypothesis(
     name="H4",
     file=Path(__file__),
     title="reward models can use wider data",
-    claim="Pairs that many writers wrote teach a reward model more than a policy, and that is where "
-    "the gap comes from; on pairs that the start policy wrote itself there is none.",
-    prediction="the gap is larger on pairs of many writers, and absent on pairs of the start policy",
+    claim="Pairs that many writers wrote teach a reward model more than a policy, and that is "
+    "where the gap comes from; on pairs that the start policy wrote itself there is none.",
+    prediction="the gap is larger on pairs of many writers, and absent on those of the start "
+    "policy",
     source=ROADS_PAPER,
     cases=(
         Case(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from allroads.lab.study.held_out import Accuracy
 from allroads.lab.study.hypotheses.common import (
     DELTA,
     MAIN,
@@ -11,7 +12,7 @@ from allroads.lab.study.hypotheses.common import (
 )
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.rules import Test, above
-from allroads.lab.study.statistics import Accuracy, Difference, Interaction
+from allroads.lab.study.statistics import Difference, Interaction
 
 DIALECTS = "routes-dialects"
 
@@ -19,10 +20,10 @@ HYPOTHESIS = Hypothesis(
     name="H5",
     file=Path(__file__),
     title="global reward models generalise better",
-    claim="A reward model with a scalar head is right more often than a policy's own log-ratio that "
-    "was fitted on the same pairs, and its lead is larger away from the training distribution.",
-    prediction="it orders held-out pairs better and chooses better among eight samples; in another "
-    "dialect its lead is larger than in its own",
+    claim="A reward model with a scalar head is right more often than a policy's own log-ratio, "
+    "fitted on the same pairs, and its lead is larger away from the training distribution.",
+    prediction="it orders held-out pairs better and chooses better among eight samples; in the "
+    "other dialect its lead is larger than in its own",
     source=ROADS_PAPER,
     cases=(
         Case(

@@ -9,9 +9,9 @@ HYPOTHESIS = Hypothesis(
     name="H6",
     file=Path(__file__),
     title="verifying is simpler than generating",
-    claim="Two stages win because a simple verifier is learnt from few pairs, and only answers that "
-    "are optimal for simple verifiers are then searched; where verifying is as hard as generating "
-    "there is nothing to win.",
+    claim="Two stages win because a simple verifier is learnt from few pairs, and only answers "
+    "that are optimal for simple verifiers are then searched; where verifying is as hard as "
+    "generating there is nothing to win.",
     prediction="the advantage of online DPO vanishes where goals are one road away, and where the "
     "verifier has to know a hidden reference",
     source=ROADS_PAPER,

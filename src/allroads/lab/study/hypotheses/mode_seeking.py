@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from allroads.lab.study.hypotheses.common import DELTA, MAIN, gap
+from allroads.lab.study.hypotheses.common import DELTA, GAP, MAIN, gap
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.rules import Test, above
 from allroads.lab.study.statistics import Interaction
@@ -21,7 +21,7 @@ HYPOTHESIS = Hypothesis(
     cases=(
         Case(
             variant=POOR,
-            premises=(Test(gap(MAIN), above(DELTA)),),
+            premises=(GAP,),
             tests=(Test(Interaction(gap(POOR), gap(MAIN)), above(DELTA)),),
         ),
     ),

@@ -13,8 +13,11 @@ Conclusion = Literal["supported", "refuted", "undecided", "no test"]
 class TestRow(Record):
     """One statistic against what was claimed of it beforehand."""
 
+    __test__ = False
+
     words: str
     """The statistic, for example 'online-dpo minus dpo on routes'."""
+    unit: str
     claim: Literal["above", "below", "within", "at least"]
     delta: float
     """The smallest effect that counts."""
@@ -135,6 +138,29 @@ class EqualsRow(Record):
     passes: bool
 
 
+class BesideRow(Record):
+    """A difference that the paper reports, beside the same difference on a world of ours."""
+
+    words: str
+    """The paper's difference, for example 'online DPO from SFT minus DPO'."""
+    where: str
+    """Its task and model."""
+    numbers: str
+    """Both sides as they were reported."""
+    unit: str
+    paper: Mean
+    """First minus second side; no interval where the spread is not known."""
+    paper_gap: Mean | None
+    """The paper's main gap that it is compared with, in the same unit; None: there is none."""
+    ours_words: str = ""
+    """Our difference; '' where no cell of ours is like it."""
+    ours: Mean | None = None
+    our_gap: Mean | None = None
+    """Our main gap, in the unit of `ours`; None where `ours` is in another."""
+    differs: str
+    """What is not comparable, in one sentence."""
+
+
 class Study(Record):
     """Everything that the page of the studies shows."""
 
@@ -150,6 +176,7 @@ class Study(Record):
     scorers: tuple[ScorerRow, ...]
     difficulties: tuple[DifficultyRow, ...] = ()
     equals: tuple[EqualsRow, ...] = ()
+    paper: tuple[BesideRow, ...] = ()
     left_out: tuple[str, ...] = ()
     """What was asked for and has not been run, in sentences."""
     notes: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ from allroads.evaluation import scorers
 from allroads.lab.folder import revision, version_of
 from allroads.lab.selection import PRICE
 from allroads.lab.study import rules
+from allroads.lab.study.beside import beside, measured_on
 from allroads.lab.study.curves import LEVEL, crossing
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.lines import Moment, ScorerLine, Store
@@ -47,8 +48,8 @@ RULE = (
     "premise does not hold the world is no test. 'Above d' holds when the two-way (seed, prompt) "
     "95 % interval lies above 0, and fails when it lies below d; 'within d' holds when the 90 % "
     "interval lies inside +-d (two one-sided tests), and fails when the 95 % interval leaves out "
-    "0. p-values are Holm-adjusted within three families: the paper's hypotheses, their rivals, the "
-    "controls."
+    "0. p-values are Holm-adjusted within three families: the paper's hypotheses, their rivals, "
+    "the controls."
 )
 
 
@@ -86,6 +87,7 @@ def study_of(
         difficulties=tuple(
             row for name in variants if (row := _difficulty(store, name)) is not None
         ),
+        paper=beside(measured_on(table, seeds)),
         left_out=tuple(
             f"{name}: {', '.join(dict.fromkeys(arms))} (the time was up)"
             for name, arms in left_out.items()
@@ -159,6 +161,7 @@ def _test_row(evidence: rules.Evidence, row: rules.TestRow) -> TestRow:
     claim, estimate = evidence.test.claim, evidence.estimate
     return TestRow(
         words=evidence.test.statistic.words,
+        unit=evidence.test.statistic.unit,
         claim=claim.kind,
         delta=claim.delta,
         estimate=None if estimate is None else to_mean(estimate),

@@ -63,6 +63,11 @@ class Accuracy(HeldOut):
     def _noun(self) -> str:
         return f"accuracy on {self.on} pairs"
 
+    @property
+    def unit(self) -> str:
+        """As in `Statistic`."""
+        return "share of held-out pairs"
+
     def _grade(self, margins: Floats) -> Floats:
         return np.heaviside(margins, 0.5)
 
@@ -78,5 +83,31 @@ class Nll(HeldOut):
     def _noun(self) -> str:
         return f"NLL on {self.on} pairs"
 
+    @property
+    def unit(self) -> str:
+        """As in `Statistic`."""
+        return "nats a pair"
+
     def _grade(self, margins: Floats) -> Floats:
         return -special.log_expit(margins)
+
+
+@dataclass(frozen=True)
+class Probability(HeldOut):
+    """Mean probability that the arm gives to held-out labels minus the baseline's.
+
+    Of Bradley and Terry: sigmoid(margin), the margin in the scorer's own units; what the paper
+    calls a reward model's likelihood.
+    """
+
+    @property
+    def _noun(self) -> str:
+        return f"probability of the labels of {self.on} pairs"
+
+    @property
+    def unit(self) -> str:
+        """As in `Statistic`."""
+        return "mean probability"
+
+    def _grade(self, margins: Floats) -> Floats:
+        return special.expit(margins)

@@ -20,6 +20,8 @@ from allroads.errors import AllroadsError, InputError
 from allroads.lab.study.power import Components
 
 Floats = NDArray[np.float64]
+REWARD = "true reward, 0 to 1"
+"""Unit of what is not said to have another."""
 
 
 class NoEstimate(AllroadsError):
@@ -79,6 +81,11 @@ class Statistic(Protocol):
         ...
 
     @property
+    def unit(self) -> str:
+        """Of its value."""
+        ...
+
+    @property
     def needs(self) -> tuple[Need, ...]:
         """What `estimate` reads of the cells."""
         ...
@@ -100,6 +107,11 @@ class Gap(ABC):
     def words(self) -> str:
         """As in `Statistic`."""
         return f"{self._noun} of {self.arm} minus {self.baseline} on {self.variant}"
+
+    @property
+    def unit(self) -> str:
+        """As in `Statistic`."""
+        return REWARD
 
     @property
     def needs(self) -> tuple[Need, ...]:

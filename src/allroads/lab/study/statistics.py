@@ -10,8 +10,9 @@ from scipy import special
 
 from allroads.errors import ConfigError, InputError
 from allroads.lab.study.equal_kl import EqualKL
-from allroads.lab.study.held_out import Accuracy, Nll
+from allroads.lab.study.held_out import Accuracy, Nll, Probability
 from allroads.lab.study.measured import (
+    REWARD,
     Cells,
     Floats,
     Gap,
@@ -36,6 +37,7 @@ __all__ = [
     "Need",
     "Nll",
     "NoEstimate",
+    "Probability",
     "Statistic",
 ]
 
@@ -51,6 +53,11 @@ class Level:
     def words(self) -> str:
         """As in `Statistic`."""
         return f"reward of {self.arm} on {self.variant}"
+
+    @property
+    def unit(self) -> str:
+        """As in `Statistic`."""
+        return REWARD
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -114,6 +121,11 @@ class Interaction:
     def words(self) -> str:
         """As in `Statistic`."""
         return f"({self.first.words}) minus ({self.second.words})"
+
+    @property
+    def unit(self) -> str:
+        """That of both gaps."""
+        return self.first.unit
 
     @property
     def needs(self) -> tuple[Need, ...]:

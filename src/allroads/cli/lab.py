@@ -150,16 +150,18 @@ def report(
     write: Annotated[Path | None, typer.Option(help="Also fill this document's blocks.")] = None,
 ) -> None:
     """One page of everything that has been run; needs no model."""
+    from allroads import files
     from allroads.lab.study.collecting import study_of
     from allroads.lab.study.hypotheses import HYPOTHESES
-    from allroads.report.study import write_markdown, write_page
+    from allroads.report.study import write as write_page
+    from allroads.report.study_markdown import fill
 
     range_ = tuple(range(first_seed, first_seed + seeds))
     study = study_of(tuple(HYPOTHESES.values()), results, range_, {})
     write_page(study, out)
     typer.echo(f"Page: {out.resolve()}")
     if write is not None:
-        write_markdown(study, write)
+        files.write_text(write, fill(write.read_text("utf-8"), study))
         typer.echo(f"Tables: {write.resolve()}")
 
 

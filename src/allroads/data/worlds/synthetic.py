@@ -248,6 +248,10 @@ class Synthetic:
             for i in rng.integers(len(problems), size=count).tolist()
         )
 
+    def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> Tokens:
+        """One more answer to any prompt, distributed as `demonstrations` are."""
+        return (*self._answer(self._problem[prompt.tokens], rng), EOS)
+
     def _answer(self, problem: Problem, rng: np.random.Generator) -> Tokens:
         if rng.random() < self.draws.stray:
             problem = self._split["train"][int(rng.integers(len(self._split["train"])))]

@@ -17,7 +17,9 @@ Model = Annotated[
 ]
 World = Annotated[
     str | None,
-    typer.Option(help="A built-in world instead of data: routes, or sentiment (with --model)."),
+    typer.Option(
+        help="A built-in world instead of data: routes; or sentiment, scitldr (with --model)."
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="Run folder; the same command continues it.")]
 Config = Annotated[Path | None, typer.Option(help="YAML with any setting; flags win over it.")]

@@ -56,7 +56,8 @@ class CompareConfig(Choice):
     model: str | None = None
     """Folder of a causal language model with its tokenizer, or a .gguf file."""
     world: str | None = None
-    """A built-in world: 'routes', with its own small transformer, or 'sentiment', with `model`."""
+    """A built-in world: 'routes', with its own small transformer; 'sentiment' or 'scitldr', with
+    `model`."""
     world_options: dict[str, float | int | str] = Field(default_factory=dict)
     sizes: WorldSizes = WorldSizes()
 
@@ -113,8 +114,8 @@ class CompareConfig(Choice):
     temperature: float = Field(default=1.0, gt=0)
     """At which every log-probability is taken and every evaluation sample drawn."""
     margin: float | None = Field(default=None, gt=0)
-    """A difference below this counts as none; by default 0.02 of a reward from 0 to 1, 0.1 of
-    log-odds, 0.03 of win rate."""
+    """A difference below this counts as none; by default 0.02 of a reward from 0 to 1, 0.01
+    of ROUGE-L, 0.1 of log-odds, 0.03 of win rate."""
 
     lora: Lora | None = None
     """Train low-rank adapters instead of all weights, in every stage."""

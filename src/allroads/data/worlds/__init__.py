@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from allroads.data.worlds.routes import Routes
+from allroads.data.worlds.scitldr import SciTldr
 from allroads.data.worlds.sentiment import Sentiment
 from allroads.data.worlds.world import World
 from allroads.errors import ConfigError, nearest
 
-WORLDS: dict[str, type[Routes] | type[Sentiment]] = {"routes": Routes, "sentiment": Sentiment}
+WORLDS: dict[str, type[Routes] | type[Sentiment] | type[SciTldr]] = {
+    "routes": Routes,
+    "sentiment": Sentiment,
+    "scitldr": SciTldr,
+}
 
 
 def make_world(
@@ -42,4 +47,4 @@ def dials(name: str) -> list[str]:
     return [dial.name for dial in fields if dial.init and dial.name not in ("model", "cache")]
 
 
-__all__ = ["WORLDS", "Routes", "Sentiment", "World", "dials", "make_world"]
+__all__ = ["WORLDS", "Routes", "SciTldr", "Sentiment", "World", "dials", "make_world"]

@@ -13,7 +13,7 @@ Data = Annotated[
 ]
 Demonstrations = Annotated[str | None, typer.Option(help="Demonstrations, same formats.")]
 Model = Annotated[
-    str | None, typer.Option(help="Folder of a causal language model, or a .gguf file.")
+    str | None, typer.Option(help="Folder of a causal language model, a .gguf file, or a Hub id.")
 ]
 World = Annotated[
     str | None,

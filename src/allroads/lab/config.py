@@ -14,7 +14,7 @@ from allroads.errors import ConfigError, nearest
 from allroads.judges.client import check_key_name, endpoint
 from allroads.lab.defaults import DEFAULTS, FILES
 from allroads.lab.prepare import WorldSizes
-from allroads.models.gguf import dequantised, is_gguf
+from allroads.models.hub import located
 from allroads.models.lora import Lora
 from allroads.roads.atlas import Recipe
 from allroads.roads.stage import Choice, Road, Schedule
@@ -54,7 +54,7 @@ class CompareConfig(Choice):
     demonstrations: str | None = None
     """Demonstrations in the same formats; without them `sft-chosen` is the start."""
     model: str | None = None
-    """Folder of a causal language model with its tokenizer, or a .gguf file."""
+    """Folder of a causal language model with its tokenizer, a .gguf file, or a model id of the Hub."""
     world: str | None = None
     """A built-in world: 'routes', with its own small transformer; 'sentiment' or 'scitldr', with
     `model`."""
@@ -229,9 +229,7 @@ class CompareConfig(Choice):
         """
         if self.world is None:
             return None
-        model = self.model
-        if model is not None and is_gguf(model):
-            model = str(dequantised(model))
+        model = None if self.model is None else str(located(self.model))
         return make_world(self.world, model=model, cache=cache, **self.world_options)
 
     @property

@@ -92,6 +92,8 @@ class SciTldr:
             raise ConfigError(
                 f"scitldr: words must be 0 (a whole summary) or 2, got {self.words}"
             )
+        if self.title not in (0, 1):
+            raise ConfigError(f"scitldr: title must be 0 or 1, got {self.title}")
         for name, value in (("max_new_tokens", _TOKENS), ("label_temperature", _TEMPERATURE)):
             if not getattr(self, name):
                 object.__setattr__(self, name, value[self.words])

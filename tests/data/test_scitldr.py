@@ -1,4 +1,4 @@
-"""The world of papers: who may see which, how much of a prompt is cut, and what a summary scores."""
+"""The world of papers: who may see which, where a prompt is cut, and what a summary scores."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_rouge_l_is_the_packages_own(overlap: Overlap):
 
 
 def test_content_words_do_not_count_order_or_stop_words(overlap: Overlap):
-    """"the owl of the hens" and "hen, owl and fox": 2 words of 2, of 3: F1 = 4 / 5."""
+    """ "the owl of the hens" and "hen, owl and fox": 2 words of 2, of 3: F1 = 4 / 5."""
     assert overlap.content("the owl of the hens", ["hen, owl and fox"]) == pytest.approx(4 / 5)
     # Each as often as in both: 2 * 1 / (3 + 1).
     assert overlap.content("owl owl owl", ["owl"]) == pytest.approx(1 / 2)
@@ -238,7 +238,7 @@ def test_rows_that_cannot_be_used_are_named(tmp_path: Path):
 
 
 def test_dials_that_mean_nothing(files_of: dict[str, Any]):
-    with pytest.raises(ConfigError, match="words must be 0 .* or 2, got 3"):
+    with pytest.raises(ConfigError, match=r"words must be 0 .* or 2, got 3"):
         make_world("scitldr", model="m", words=3)
     with pytest.raises(ConfigError, match="title must be 0 or 1, got 2"):
         make_world("scitldr", model="m", title=2)

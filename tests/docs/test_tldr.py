@@ -124,7 +124,11 @@ def test_each_recipe_says_what_the_paper_says(size: str):
     assert twice == policy.model_copy(update={"epochs": 2})
     for name, start in (("online-dpo-25", "sft"), ("online-dpo-25-from-dpo", "dpo")):
         last = roads[name].last
-        assert (last.source.per_prompt, last.source.temperature, last.pick) == (25, 0.1, "best-worst")
+        assert (last.source.per_prompt, last.source.temperature, last.pick) == (
+            25,
+            0.1,
+            "best-worst",
+        )
         assert last.start == last.objective.reference == start
         assert last.schedule == policy
     free = roads["local-rm-free"].last

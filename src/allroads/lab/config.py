@@ -54,7 +54,7 @@ class CompareConfig(Choice):
     demonstrations: str | None = None
     """Demonstrations in the same formats; without them `sft-chosen` is the start."""
     model: str | None = None
-    """Folder of a causal language model with its tokenizer, a .gguf file, or a model id of the Hub."""
+    """Folder of a causal language model with its tokenizer, a .gguf file, or an id of the Hub."""
     world: str | None = None
     """A built-in world: 'routes', with its own small transformer; 'sentiment' or 'scitldr', with
     `model`."""

@@ -107,10 +107,16 @@ class Telling:
         if len(words) != count:
             return 0.0
         weights = {self._overlap.stem(word): self.weight(word) for word in words}
-        return max(
-            sum(weights[stem] for stem in set(self._overlap.tokenize(reference)) & weights.keys())
-            for reference in references
-        ) / count
+        return (
+            max(
+                sum(
+                    weights[stem]
+                    for stem in set(self._overlap.tokenize(reference)) & weights.keys()
+                )
+                for reference in references
+            )
+            / count
+        )
 
     def plain(self, text: str, references: Sequence[str], count: int) -> float:
         """Share of the text's words that the best reference has as they stand, unweighted.

@@ -51,7 +51,7 @@ from allroads.types import Demonstration, Prompt, Split, Tokens, Verifier
 _PARTS: dict[Split, Part] = {"test": "test", "selection": "dev", "train": "train"}
 _ASK = {0: "\n\nTL;DR:", 2: "\n\nTwo words:"}
 _TOKENS = {0: 64, 2: 16}
-_TEMPERATURE = {0: 20.0, 2: 6.0}
+_TEMPERATURE = {0: 25.0, 2: 6.0}
 _ENDLESS = 1 << 20
 """Tokens that no abstract has."""
 
@@ -69,8 +69,9 @@ class SciTldr:
         prompt_tokens: most tokens of a prompt; the abstract is cut on the right to fit.
         max_new_tokens: most tokens of a completion, end-of-text included; 0: 64, or 16 for two
             words. Longer demonstrations are left out.
-        label_temperature: chosen beats rejected with probability sigma(temperature * lead); 0: 20,
-            or 6 for two words.
+        label_temperature: chosen beats rejected with probability sigma(temperature * lead); 0: 25,
+            or 6 for two words. Samples of a tiny model (0.06 apart on average) then have 73 to
+            76 % of their labels right.
     """
 
     model: str
@@ -89,9 +90,7 @@ class SciTldr:
 
     def __post_init__(self) -> None:
         if self.words not in _ASK:
-            raise ConfigError(
-                f"scitldr: words must be 0 (a whole summary) or 2, got {self.words}"
-            )
+            raise ConfigError(f"scitldr: words must be 0 (a whole summary) or 2, got {self.words}")
         if self.title not in (0, 1):
             raise ConfigError(f"scitldr: title must be 0 or 1, got {self.title}")
         for name, value in (("max_new_tokens", _TOKENS), ("label_temperature", _TEMPERATURE)):

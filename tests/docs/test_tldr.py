@@ -149,8 +149,8 @@ def test_a_recipe_is_planned_from_the_ids_that_it_names(size: str, asked: list[s
     names = sorted(stage.name for stage in stages)
     # What two roads share is trained once: SFT, the reward model and DPO.
     assert names == sorted(
-        ["sft", "selection-scorer", "reward-model", "local-rm-free", "dpo", "dpo-two-epochs"]
-        + ["online-dpo-25", "online-dpo-25-from-dpo"]
+        "sft selection-scorer reward-model local-rm-free dpo dpo-two-epochs online-dpo-25 "
+        "online-dpo-25-from-dpo".split()
     )
     assert prepared.dataset is not None
     pair = prepared.dataset.pairs["train"][0]

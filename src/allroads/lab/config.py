@@ -14,7 +14,7 @@ from allroads.errors import ConfigError, nearest
 from allroads.judges.client import check_key_name, endpoint
 from allroads.lab.defaults import defaults_of
 from allroads.lab.prepare import WorldSizes
-from allroads.models.gguf import dequantised, is_gguf
+from allroads.models.hub import located
 from allroads.models.lora import Lora
 from allroads.roads.atlas import Recipe
 from allroads.roads.stage import Choice, Road, Schedule
@@ -54,10 +54,10 @@ class CompareConfig(Choice):
     demonstrations: str | None = None
     """Demonstrations in the same formats; without them `sft-chosen` is the start."""
     model: str | None = None
-    """Folder of a causal language model with its tokenizer, or a .gguf file."""
+    """Folder of a causal language model with its tokenizer, a .gguf file, or an id of the Hub."""
     world: str | None = None
     """A built-in world: 'routes', 'preimage', 'secret' or 'reasoning', with a small transformer of
-    their own, or 'sentiment', with `model`; or a file of the user's, FILE.py."""
+    their own, 'sentiment' or 'scitldr', with `model`; or a file of the user's, FILE.py."""
     world_options: dict[str, float | int | str] = Field(default_factory=dict)
     sizes: WorldSizes = WorldSizes()
 
@@ -114,8 +114,8 @@ class CompareConfig(Choice):
     temperature: float = Field(default=1.0, gt=0)
     """At which every log-probability is taken and every evaluation sample drawn."""
     margin: float | None = Field(default=None, gt=0)
-    """A difference below this counts as none; by default 0.02 of a reward from 0 to 1, 0.1 of
-    log-odds, 0.03 of win rate."""
+    """A difference below this counts as none; by default 0.02 of a reward from 0 to 1, 0.01
+    of ROUGE-L, 0.1 of log-odds, 0.03 of win rate."""
 
     lora: Lora | None = None
     """Train low-rank adapters instead of all weights, in every stage."""
@@ -226,9 +226,7 @@ class CompareConfig(Choice):
         """
         if self.world is None:
             return None
-        model = self.model
-        if model is not None and is_gguf(model):
-            model = str(dequantised(model))
+        model = None if self.model is None else str(located(self.model))
         return make_world(self.world, model=model, cache=cache, **self.world_options)
 
     @property

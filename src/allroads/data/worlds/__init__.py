@@ -10,6 +10,7 @@ from typing import Any
 from allroads.data.worlds.preimage import Preimage
 from allroads.data.worlds.reasoning import Reasoning
 from allroads.data.worlds.routes import Routes
+from allroads.data.worlds.scitldr import SciTldr
 from allroads.data.worlds.secret import Secret
 from allroads.data.worlds.sentiment import Sentiment
 from allroads.data.worlds.synthetic import Draws, Synthetic
@@ -17,7 +18,11 @@ from allroads.data.worlds.userfile import UserFile
 from allroads.data.worlds.world import World
 from allroads.errors import ConfigError, nearest
 
-WORLDS: dict[str, type[Routes] | type[Sentiment]] = {"routes": Routes, "sentiment": Sentiment}
+WORLDS: dict[str, type[Routes] | type[Sentiment] | type[SciTldr]] = {
+    "routes": Routes,
+    "sentiment": Sentiment,
+    "scitldr": SciTldr,
+}
 """Those that are whole."""
 TASKS: dict[str, type[Preimage] | type[Secret] | type[Reasoning]] = {
     "preimage": Preimage,
@@ -134,6 +139,7 @@ __all__ = [
     "Preimage",
     "Reasoning",
     "Routes",
+    "SciTldr",
     "Secret",
     "Sentiment",
     "Synthetic",

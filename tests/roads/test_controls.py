@@ -12,7 +12,10 @@ from allroads.roads.atlas import CHAIN, Recipe, all_controls, atlas, every_road
 from allroads.roads.choices import Objective, Schedule, Source
 from allroads.roads.differences import differences, one_field
 from allroads.roads.relabel import named
+from allroads.roads.sources import answered, planned_slots
 from allroads.roads.stage import Road, Stage
+from tests.roads import problem
+from tests.roads.problem import dataset, made_of, round_of, supplies, tiny_policy
 
 STARTS = ("sft", "sft-chosen", "base")
 RECIPE = Recipe(
@@ -196,3 +199,29 @@ def test_only_pairs_of_samples_are_replayed():
     with pytest.raises(ConfigError, match="replays 'first', which was not trained on pairs of sam"):
         Road(name="r", stages=(stage(name="first"), again))
     Road(name="r", stages=(stage(name="first", **SAMPLED), again))
+
+
+# Prompts of the data's pairs ----------------------------------------------------------------------
+
+
+def test_the_prompts_of_the_pairs_are_answered_as_often_as_they_have_pairs(all_finish: None):
+    """Of ten pairs the eight on five of six prompts: a lap is eight answers, no two of one draw."""
+    data = dataset()
+    rows = [pair for pair in data.pairs["train"] if pair.prompt_id != "prompt-2"]
+    few = made_of(rows, (), data.prompts["train"])
+    once = problem.CONTROLS["dpo-samples"]
+    met = answered(once, few)
+    assert sorted(prompt.tokens for prompt in met) == sorted(pair.prompt for pair in rows)
+    assert len({prompt.prompt_id for prompt in met}) == len(rows) == planned_slots(once, few) == 8
+    start = tiny_policy()
+    units = round_of(once, supplies(once, start, dataset=few), start).units
+    twice = [unit for unit in units if unit.prompt == rows[0].prompt]
+    assert len({unit.completions for unit in twice}) == len(twice) == 2
+    # Online, laps go through the same eight; all prompts otherwise.
+    fresh = problem.CONTROLS["online-dpo-pair-prompts"]
+    given = supplies(fresh, start, dataset=few)
+    rounds = [round_of(fresh, given, start, i) for i in range(2)]
+    seen = [unit.prompt for one in rounds for unit in one.units]
+    assert {(2,)} & set(seen) == set()
+    assert planned_slots(fresh, few) == 4
+    assert answered(problem.STAGES["online-dpo"], few) == few.prompts["train"]

@@ -88,7 +88,7 @@ def entries(world: Any, split: Any) -> set[tuple[int, ...]]:
 
 @pytest.mark.parametrize("reads", [1, 2, 3, 4, 6])
 def test_no_word_of_the_prompt_is_idle(reads: int):
-    places = Secret(reads=reads, length=12).places
+    places = Secret(reads=reads, length=12, symbols=4).places
     assert all(len(set(row)) == reads for row in places.tolist())
     assert set(places.ravel().tolist()) == set(range(6))
     if 6 % reads == 0:

@@ -52,7 +52,7 @@ _EVALUATED = (
 """Their scorers evaluate an answer as code: 9**9**9**9, from a policy, would never end."""
 PRESETS: dict[str, str] = {
     "palindrome_generation": "min_length=4, max_length=6",
-    "spell_backward": "min_word_len=4, max_word_len=8",
+    "spell_backward": "min_word_len=3, max_word_len=5",
 }
 """Settings of tasks that a transformer of 100,000 weights learns in part."""
 

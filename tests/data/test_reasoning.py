@@ -128,7 +128,7 @@ def test_what_cannot_be(package: None, options: dict[str, Any], message: str):
 def test_settings_are_read_as_what_they_look_like():
     task = Reasoning(task="spell_backward", config="max_word_len=5, p=0.5, quiet=true, file=a.txt")
     assert task.settings() == {
-        **{"min_word_len": 4, "max_word_len": 5, "p": 0.5, "quiet": True, "file": "a.txt"}
+        **{"min_word_len": 3, "max_word_len": 5, "p": 0.5, "quiet": True, "file": "a.txt"}
     }
 
 

@@ -157,7 +157,7 @@ def test_a_prompt_of_another_world_and_lists_of_different_lengths_are_refused():
 
 OTHER: dict[str, Any] = {
     **{"steps": 2, "symbols": 7, "length": 6, "one_way": 0.5, "hint": 1, "map_seed": 1},
-    **{"prompt_length": 5, "reads": 1, "similarity": "rouge-l"},
+    **{"prompt_length": 5, "reads": 2, "similarity": "rouge-l"},
     **{"train_prompts": 61, "test_prompts": 21, "selection_prompts": 11},
     **{"slip": 0.1, "stray": 0.1, "label_temperature": 1.0, "split_seed": 1},
 }

@@ -13,8 +13,6 @@ What verifying and generating take depends on the task; those with settings of t
   mirrored positions are equal, and no letter is missing. Generating also has to choose an order.
 - `spell_backward`: a word in, the word backwards out, scored by the share of letters in place.
   Verifying compares the letters that generating copies: neither is easier.
-- `mini_sudoku`: a grid of 4 x 4 with few gaps, filled. Verifying: rows, columns and boxes hold
-  every digit once, and the givens stand. Generating has to deduce them in the order of writing.
 
 Scorers have their own habits: many give some hundredths for any answer (see `least`), and that of
 `spell_backward` gives almost full marks to a right answer that goes on behind its end.
@@ -54,8 +52,7 @@ _EVALUATED = (
 """Their scorers evaluate an answer as code: 9**9**9**9, from a policy, would never end."""
 PRESETS: dict[str, str] = {
     "palindrome_generation": "min_length=4, max_length=6",
-    "spell_backward": "min_word_len=4, max_word_len=8",
-    "mini_sudoku": "min_empty=3, max_empty=5",
+    "spell_backward": "min_word_len=3, max_word_len=5",
 }
 """Settings of tasks that a transformer of 100,000 weights learns in part."""
 

@@ -39,7 +39,8 @@ class Secret:
         prompt_length: words of a prompt, 1 to 64.
         symbols: different words, 2 to 26.
         reads: words of the prompt that one word of the reference depends on; a table has
-            symbols ** reads entries to know.
+            symbols ** reads entries to know. With 2 and 8 symbols the built-in transformer learns
+            nothing from 12,000 demonstrations; with 2 and 4 symbols it does.
         similarity: 'positions', the share of positions with the reference's word, or 'rouge-l',
             F1 of the longest common subsequence (which chance alone makes well above 0).
         map_seed: draws the tables and what they read; the same for every training seed.
@@ -48,7 +49,7 @@ class Secret:
     length: int = 8
     prompt_length: int = 6
     symbols: int = 8
-    reads: int = 2
+    reads: int = 1
     similarity: str = "positions"
     map_seed: int = 0
     name: str = field(default="secret", init=False)
@@ -107,10 +108,17 @@ class Secret:
 
     @cached_property
     def places(self) -> NDArray[np.int64]:
-        """(length, reads) positions of the prompt that each table reads, different in a row."""
+        """(length, reads) positions of the prompt that each table reads, different in a row.
+
+        Shuffled decks of the positions are dealt out, so that all are read about equally often.
+        """
         rng = child(self.map_seed, "secret", "places")
-        rows = [rng.permutation(self.prompt_length)[: self.reads] for _ in range(self.length)]
-        return np.array(rows, dtype=np.int64)
+        hands = self.prompt_length // self.reads
+        decks = [
+            rng.permutation(self.prompt_length)[: hands * self.reads].reshape(hands, self.reads)
+            for _ in range(-(-self.length // hands))
+        ]
+        return np.concatenate(decks)[: self.length].astype(np.int64)
 
     @cached_property
     def tables(self) -> NDArray[np.int64]:

@@ -35,7 +35,8 @@ class Variant(Choice):
     """Dials with which the demonstrators make no error."""
     recipe: Recipe | None = None
     betas: tuple[float, ...] = (0.3, 0.7, 1.5)
-    ns: tuple[int, ...] = (2, 4, 8)
+    ns: tuple[int, ...] = (2, 8, 32)
+    """Of best-of-N; the pool is twice the largest."""
 
     @property
     def needs_model(self) -> bool:
@@ -75,6 +76,7 @@ class Variant(Choice):
                 "seeds": seeds,
                 "betas": betas or self.betas,
                 "ns": self.ns,
+                "pool": 2 * max(self.ns),
                 "recipe": faster(recipe, rate),
                 "eval_prompts": EVAL_PROMPTS,
                 "snapshots": 2,
@@ -107,6 +109,7 @@ def faster(recipe: Recipe, rate: float) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
+_NO_SLIP = {"slip": 0.0}
 _ALL = (
     Variant(
         name="routes",
@@ -124,6 +127,57 @@ _ALL = (
             "test_prompts": 200,
             "selection_prompts": 100,
         },
+    ),
+    Variant(
+        name="secret",
+        says="a hidden reference: who verifies has to know what who generates has to know",
+        world="secret",
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="secret-two",
+        says="the same, each word of the reference hanging on two words of the prompt",
+        world="secret",
+        options={"reads": 2, "symbols": 4, "slip": 0.25},
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="preimage-0",
+        says="copy what is shown",
+        world="preimage",
+        options={"symbols": 4, "steps": 0},
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="preimage-1",
+        says="invert one step of a local map; verifying applies it",
+        world="preimage",
+        options={"symbols": 4, "steps": 1},
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="preimage-2",
+        says="invert two steps of a local map",
+        world="preimage",
+        options={"symbols": 4, "steps": 2},
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="palindrome",
+        says="arrange given letters so that they read the same backwards",
+        world="reasoning",
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="spell",
+        says="spell a word backwards",
+        world="reasoning",
+        options={
+            "task": "spell_backward",
+            "slip": 0.15,
+            "config": "min_word_len=3, max_word_len=5",
+        },
+        flawless=_NO_SLIP,
     ),
     Variant(
         name="routes-third",

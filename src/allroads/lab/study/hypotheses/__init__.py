@@ -8,6 +8,7 @@ from allroads.errors import ConfigError, nearest
 from allroads.lab.study.hypotheses import (
     controls,
     coverage,
+    elsewhere,
     gap,
     h1,
     h2,
@@ -20,7 +21,7 @@ from allroads.lab.study.hypotheses import (
 )
 from allroads.lab.study.hypothesis import Hypothesis
 
-_FILES = (gap, h1, h2, h3, h4, h5, h6, coverage, mode_seeking, token_cues)
+_FILES = (gap, h1, h2, h3, h4, h5, h6, coverage, mode_seeking, token_cues, elsewhere)
 HYPOTHESES: dict[str, Hypothesis] = {
     one.name: one for one in (*(file.HYPOTHESIS for file in _FILES), *controls.HYPOTHESES)
 }

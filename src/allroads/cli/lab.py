@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from allroads.errors import ConfigError
+
+if TYPE_CHECKING:
+    from allroads.lab.study.lines import Cell
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,7 +70,7 @@ def run(
     from allroads.lab.study.conduct import conduct, outstanding
     from allroads.lab.study.hypotheses import chosen
     from allroads.lab.study.hypothesis import needs_of
-    from allroads.lab.study.lines import Cell, PolicyLine, Store
+    from allroads.lab.study.lines import Store
     from allroads.lab.study.registration import register
     from allroads.lab.study.running import CONFIRMATORY, Place
 
@@ -90,18 +94,31 @@ def run(
         for one in hypotheses:
             register(one.name, one.says, one.sources, results)
 
-    def told(line: Cell) -> None:
-        setting = "" if line.value is None else f" {line.knob} {line.value:g}"
-        found = line.failed
-        if not found and isinstance(line, PolicyLine):
-            rewards = line.moments[-1].reward
-            found = f"reward {sum(rewards) / len(rewards):.3f}"
-        where = f"{line.variant}: {line.arm}{setting}, seed {line.seed}"
-        rate = "" if line.rate == 1 else f", rate x{line.rate:g}"
-        typer.echo(f"[{time.monotonic() - since:5.0f} s] {where}{rate} {found}", err=True)
-
-    left = conduct(needs, range_, place, told)
+    left = conduct(needs, range_, place, _told(since))
     typer.echo(text_of(study_of(hypotheses, results, range_, left, world=world)))
+
+
+@app.command()
+def equals(
+    *,
+    world: Annotated[str, typer.Option(help="One world of the studies.")] = "routes",
+    budget: Annotated[str | None, typer.Option(help="Such as 30m or 2h.")] = None,
+    processes: Annotated[int, typer.Option(min=1)] = 2,
+    results: Results = Path("results"),
+    work: Work = Path("runs/lab"),
+) -> None:
+    """The A/A test: how often is a difference claimed between two equal roads?"""
+    until = time.monotonic() + _seconds(budget) if budget else float("inf")
+    from allroads.lab.study import equals as test
+    from allroads.lab.study.lines import Store
+    from allroads.lab.study.running import Place
+
+    place = Place(store=Store(results), work=work, processes=processes, until=until)
+    left = test.fill_pool(world, place, _told(time.monotonic()))
+    for row in test.equals(place.store, world):
+        typer.echo(row.words)
+    if left:
+        typer.echo(f"{left} cells of the pool are missing; the same command goes on")
 
 
 @app.command()
@@ -163,6 +180,23 @@ def report(
     if write is not None:
         files.write_text(write, fill(write.read_text("utf-8"), study))
         typer.echo(f"Tables: {write.resolve()}")
+
+
+def _told(since: float) -> Callable[[Cell], None]:
+    """Prints each cell as it is finished."""
+    from allroads.lab.study.lines import PolicyLine
+
+    def told(line: Cell) -> None:
+        setting = "" if line.value is None else f" {line.knob} {line.value:g}"
+        found = line.failed
+        if not found and isinstance(line, PolicyLine):
+            rewards = line.moments[-1].reward
+            found = f"reward {sum(rewards) / len(rewards):.3f}"
+        where = f"{line.variant}: {line.arm}{setting}, seed {line.seed}"
+        rate = "" if line.rate == 1 else f", rate x{line.rate:g}"
+        typer.echo(f"[{time.monotonic() - since:5.0f} s] {where}{rate} {found}", err=True)
+
+    return told
 
 
 def _seconds(budget: str) -> float:

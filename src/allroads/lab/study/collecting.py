@@ -18,6 +18,7 @@ from allroads.lab.selection import PRICE
 from allroads.lab.study import rules
 from allroads.lab.study.beside import beside, measured_on
 from allroads.lab.study.curves import LEVEL, crossing
+from allroads.lab.study.equals import equals
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.lines import Moment, ScorerLine, Store
 from allroads.lab.study.measured import NoEstimate
@@ -88,6 +89,7 @@ def study_of(
             row for name in variants if (row := _difficulty(store, name)) is not None
         ),
         paper=beside(measured_on(table, seeds)),
+        equals=tuple(row for name in variants for row in equals(store, name)),
         left_out=tuple(
             f"{name}: {', '.join(dict.fromkeys(arms))} (the time was up)"
             for name, arms in left_out.items()

@@ -118,19 +118,23 @@ class Table:
             for at in range(len(trial.lines[seeds[0]].moments))
         )
 
-    def moments(self, variant: str, arm: str, seeds: Sequence[int]) -> list[Moment]:
-        """The arm at its tuned setting, by seed.
+    def moments(
+        self, variant: str, arm: str, seeds: Sequence[int], setting: Setting | None = None
+    ) -> list[Moment]:
+        """The arm at its tuned setting, or at a given one, by seed.
 
         Raises:
             NoEstimate: when a seed is missing or has failed.
         """
-        setting = self.setting(variant, arm)
+        setting = setting or self.setting(variant, arm)
         trial = self._trial(variant, arm, setting)
         return [_at(_line(trial, variant, arm, seed), setting.fraction) for seed in seeds]
 
-    def rewards(self, variant: str, arm: str, seeds: Sequence[int]) -> NDArray[np.float64]:
-        """(seeds, prompts) true rewards at the tuned setting."""
-        return np.array([one.reward for one in self.moments(variant, arm, seeds)])
+    def rewards(
+        self, variant: str, arm: str, seeds: Sequence[int], setting: Setting | None = None
+    ) -> NDArray[np.float64]:
+        """(seeds, prompts) true rewards at the tuned setting, or at a given one."""
+        return np.array([one.reward for one in self.moments(variant, arm, seeds, setting)])
 
     def frontier(
         self, variant: str, arm: str, seeds: Sequence[int]
@@ -213,11 +217,10 @@ class Table:
         return out
 
     def _trial(self, variant: str, arm: str, setting: Setting) -> _Trial:
-        return next(
-            trial
-            for trial in self._trials(variant, arm)
-            if (trial.rate, trial.value) == (setting.rate, setting.value)
-        )
+        for trial in self._trials(variant, arm):
+            if (trial.rate, trial.value) == (setting.rate, setting.value):
+                return trial
+        raise NoEstimate(f"{variant}, {arm}: not run at {setting}")
 
     def _read_policies(
         self, variant: str

@@ -11,11 +11,14 @@ from allroads.errors import ConfigError, nearest
 from allroads.lab.config import CompareConfig, build_config
 from allroads.lab.defaults import defaults_of
 from allroads.lab.prepare import WorldSizes
-from allroads.roads.atlas import Recipe
+from allroads.roads.atlas import Recipe, atlas
 from allroads.roads.choices import Choice
+from allroads.roads.stage import Road
 
 START = "sft"
 """The arm that all others start from."""
+ONCE, AGAIN = "dpo", "dpo-again"
+"""Two runs of one road, for the A/A test."""
 EVAL_PROMPTS = 200
 """Held-out prompts that every policy answers; the same for all seeds."""
 
@@ -64,7 +67,7 @@ class Variant(Choice):
             model: the base model's folder, for a world that needs one.
             processes: worker processes.
         """
-        recipe = self.recipe or longer(defaults_of(self.world).recipe)
+        recipe = faster(self.recipe or longer(defaults_of(self.world).recipe), rate)
         sizes = {**defaults_of(self.world).sizes, "test_pairs": 600, **self.sizes}
         return build_config(
             {
@@ -77,13 +80,21 @@ class Variant(Choice):
                 "betas": betas or self.betas,
                 "ns": self.ns,
                 "pool": 2 * max(self.ns),
-                "recipe": faster(recipe, rate),
+                "recipe": recipe,
+                "custom": [again(recipe)] if AGAIN in roads else [],
                 "eval_prompts": EVAL_PROMPTS,
                 "snapshots": 2,
                 "processes": processes,
             },
             origin=f"variant {self.name}",
         )
+
+
+def again(recipe: Recipe) -> Road:
+    """DPO under another name: the same data, start and choices, in another order of the rows."""
+    road = atlas(START, recipe)[ONCE]
+    last = road.last.model_copy(update={"name": AGAIN})
+    return road.model_copy(update={"name": AGAIN, "stages": (*road.stages[:-1], last)})
 
 
 def longer(recipe: Recipe | None) -> Recipe:

@@ -255,7 +255,7 @@ def _point(axes: Axes, point: FrontierPoint) -> None:
     if point.chosen:
         axes.errorbar(x, y, yerr=side_bars(point.reward), fmt="none", color=ink.colour(0), lw=1.2)
         axes.plot(x, y, marker="o", markersize=11, markeredgewidth=1.4, linestyle="none",
-                  markerfacecolor="none", markeredgecolor=ink.INK)  # fmt: skip
+                  markerfacecolor="none", markeredgecolor=ink.INK, gid="tuned")  # fmt: skip
 
 
 def _panel_axes(axes: Axes, kls: Sequence[float], rewards: Sequence[float]) -> None:
@@ -316,8 +316,8 @@ def difficulty(study: Study) -> Picture | None:
     axes = sheet.axes(top=top, bottom=46, left=50, right=20)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlim(10.0**low, 10 ** (high + 0.4))
-    axes.set_ylim(10.0**low, 10 ** (high + 0.4))
+    for limit in (axes.set_xlim, axes.set_ylim):
+        limit(10 ** (low - 0.1), 10 ** (high + 0.4))
     axes.plot([10.0**low, 10.0**high], [10.0**low, 10.0**high], color=ink.SOFT, linewidth=1)
     for index, row in enumerate(shown):
         _world(
@@ -361,10 +361,15 @@ def _world(
     x = demonstrations.value if demonstrations else edge
     y = pairs.value if pairs else edge
     hue = ink.colour(index)
-    for mean, which in ((demonstrations, "xerr"), (pairs, "yerr")):
-        if mean is not None:
-            bars = side_bars(mean)
-            axes.errorbar(x, y, fmt="none", color=hue, elinewidth=1.2, **{which: bars})
+    axes.errorbar(
+        x,
+        y,
+        xerr=side_bars(demonstrations) if demonstrations else None,
+        yerr=side_bars(pairs) if pairs else None,
+        fmt="none",
+        color=hue,
+        elinewidth=1.2,
+    )
     size = 6 + 22 * math.sqrt(min(abs(gap or 0.0), 0.5))
     axes.plot(
         x,

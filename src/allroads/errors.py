@@ -54,7 +54,7 @@ class JudgeError(AllroadsError):
 
 
 class VerifierError(InputError):
-    """The user's verifier raised an error, or returned what is no score; finished work is kept."""
+    """A user's own code raised an error, or returned what cannot be used; finished work is kept."""
 
 
 class TrainingError(AllroadsError):

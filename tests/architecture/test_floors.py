@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parents[2] / "src"
 PACKAGE = "allroads"
 
 FLOORS = (
-    ("errors", "seeding", "stats", "files"),
+    ("errors", "seeding", "stats", "files", "usercode"),
     ("types", "records", "findings", "studies"),
     ("objectives", "exact", "diagnosis", "report"),
     ("data", "models"),

@@ -105,6 +105,42 @@ def run(
 
 
 @app.command()
+def difficulty(
+    *,
+    world: World = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 3,
+    processes: Annotated[int, typer.Option(min=1)] = 2,
+    results: Results = Path("results"),
+) -> None:
+    """Measure how much data a fixed verifier and a fixed generator need on each world."""
+    from allroads.lab.study.difficulty import COUNTS, Trial, measure_all
+    from allroads.lab.study.lines import CurveLine, Store
+    from allroads.lab.study.variants import VARIANTS, variant
+
+    store = Store(results)
+    chosen = [variant(world)] if world else [v for v in VARIANTS.values() if not v.needs_model]
+    known = {
+        (line.variant, line.learner, line.count, line.seed)
+        for one in chosen
+        for line in store.curves(one.name)
+    }
+    trials = [
+        Trial(one, learner, count, seed)
+        for one in chosen
+        for seed in range(seeds)
+        for learner in ("verifier", "generator")
+        for count in COUNTS
+        if (one.name, learner, count, seed) not in known
+    ]
+
+    def told(line: CurveLine) -> None:
+        store.add(line)
+        typer.echo(f"{line.variant}: {line.learner}, {line.count:,}: {line.reached:.3f}", err=True)
+
+    measure_all(trials, processes, told)
+
+
+@app.command()
 def report(
     *,
     results: Results = Path("results"),
@@ -114,16 +150,18 @@ def report(
     write: Annotated[Path | None, typer.Option(help="Also fill this document's blocks.")] = None,
 ) -> None:
     """One page of everything that has been run; needs no model."""
+    from allroads import files
     from allroads.lab.study.collecting import study_of
     from allroads.lab.study.hypotheses import HYPOTHESES
-    from allroads.report.study import write_markdown, write_page
+    from allroads.report.study import write as write_page
+    from allroads.report.study_markdown import fill
 
     range_ = tuple(range(first_seed, first_seed + seeds))
     study = study_of(tuple(HYPOTHESES.values()), results, range_, {})
     write_page(study, out)
     typer.echo(f"Page: {out.resolve()}")
     if write is not None:
-        write_markdown(study, write)
+        files.write_text(write, fill(write.read_text("utf-8"), study))
         typer.echo(f"Tables: {write.resolve()}")
 
 

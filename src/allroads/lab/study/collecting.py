@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +17,23 @@ from allroads.lab.folder import revision, version_of
 from allroads.lab.selection import PRICE
 from allroads.lab.study import rules
 from allroads.lab.study.beside import beside, measured_on
+from allroads.lab.study.curves import LEVEL, crossing
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.lines import Moment, ScorerLine, Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.registration import registered
 from allroads.lab.study.running import CONFIRMATORY
+from allroads.lab.study.statistics import Difference
 from allroads.lab.study.table import Setting, Table
 from allroads.lab.verdict import to_mean
 from allroads.records import Mean
+from allroads.roads.atlas import CHAIN, all_controls, every_road
+from allroads.roads.differences import one_field
+from allroads.roads.relabel import AT, named
 from allroads.studies import (
     ArmRow,
+    ContrastRow,
+    DifficultyRow,
     FrontierPoint,
     ScorerRow,
     Study,
@@ -39,7 +48,8 @@ RULE = (
     "premise does not hold the world is no test. 'Above d' holds when the two-way (seed, prompt) "
     "95 % interval lies above 0, and fails when it lies below d; 'within d' holds when the 90 % "
     "interval lies inside +-d (two one-sided tests), and fails when the 95 % interval leaves out "
-    "0. p-values are Holm-adjusted over all verdicts of the page."
+    "0. p-values are Holm-adjusted within three families: the paper's hypotheses, their rivals, "
+    "the controls."
 )
 
 
@@ -72,8 +82,11 @@ def study_of(
         rule=RULE,
         verdicts=_verdicts(cases, table, seeds, results),
         arms=tuple(row for name in variants for row in _arms(table, name, seeds)),
-        contrasts=(),
+        contrasts=tuple(row for name in variants for row in _contrasts(table, name, seeds)),
         scorers=tuple(row for name in variants for row in _scorers(store, table, name, seeds)),
+        difficulties=tuple(
+            row for name in variants if (row := _difficulty(store, name)) is not None
+        ),
         paper=beside(measured_on(table, seeds)),
         left_out=tuple(
             f"{name}: {', '.join(dict.fromkeys(arms))} (the time was up)"
@@ -105,8 +118,10 @@ def _verdicts(
         for one, case in cases
     ]
     confirmed = registered(results) if min(seeds) >= CONFIRMATORY else {}
+    kinds = [one.kind for one, _ in cases]
+    judged = _in_families(examined, kinds)
     out = []
-    for (one, case), seen, verdict in zip(cases, examined, rules.verdicts(examined), strict=True):
+    for (one, case), seen, verdict in zip(cases, examined, judged, strict=True):
         registration = confirmed.get(one.name)
         out.append(
             VerdictRow(
@@ -130,6 +145,16 @@ def _verdicts(
             )
         )
     return tuple(out)
+
+
+def _in_families(cases: Sequence[rules.Case], families: Sequence[str]) -> list[rules.Verdict]:
+    """Each case judged in its family, in the order given."""
+    found: dict[int, rules.Verdict] = {}
+    for family in set(families):
+        places = [at for at, name in enumerate(families) if name == family]
+        verdicts = rules.verdicts([cases[at] for at in places])
+        found |= dict(zip(places, verdicts, strict=True))
+    return [found[at] for at in range(len(cases))]
 
 
 def _test_row(evidence: rules.Evidence, row: rules.TestRow) -> TestRow:
@@ -190,6 +215,31 @@ def _frontier(table: Table, variant: str, arm: str, seeds: Sequence[int]) -> lis
     ]
 
 
+def _contrasts(table: Table, variant: str, seeds: Sequence[int]) -> list[ContrastRow]:
+    """Every two arms that have been run and differ in one field, as `roads.differences` sees it."""
+    known = every_road()
+    neighbours = [(name, one.neighbour) for name, one in all_controls().items()]
+    neighbours += [(later, earlier) for earlier, later in pairwise(CHAIN)]
+    neighbours += [(arm, arm.partition(AT)[0]) for arm in table.arms(variant) if AT in arm]
+    out = []
+    for arm, neighbour in dict.fromkeys(neighbours):
+        try:
+            found = Difference(variant, arm, neighbour).estimate(table, seeds)
+        except NoEstimate:
+            continue
+        field = one_field(named(neighbour, known), named(arm, known))
+        out.append(
+            ContrastRow(
+                variant=variant,
+                arm=arm,
+                neighbour=neighbour,
+                field=field.field,
+                difference=to_mean(found),
+            )
+        )
+    return out
+
+
 def _scorers(store: Store, table: Table, variant: str, seeds: Sequence[int]) -> list[ScorerRow]:
     names = sorted({x.arm for x in store.cells(variant) if isinstance(x, ScorerLine)})
     out = []
@@ -209,6 +259,35 @@ def _scorers(store: Store, table: Table, variant: str, seeds: Sequence[int]) -> 
                 )
             )
     return out
+
+
+def _difficulty(store: Store, variant: str) -> DifficultyRow | None:
+    curves: dict[str, dict[int, list[tuple[int, float]]]] = {"verifier": {}, "generator": {}}
+    for line in store.curves(variant):
+        curves[line.learner].setdefault(line.seed, []).append((line.count, line.reached))
+    if not all(curves.values()):
+        return None
+    reached = []
+    for learner, by_seed in curves.items():
+        most = max(count for curve in by_seed.values() for count, _ in curve)
+        last = [value for curve in by_seed.values() for count, value in curve if count == most]
+        reached.append(f"the {learner} reaches {np.mean(last):.2f} with {most:,}")
+    return DifficultyRow(
+        variant=variant,
+        pairs=_needed(curves["verifier"]),
+        demonstrations=_needed(curves["generator"]),
+        words=f"level {LEVEL:g}; " + ", ".join(reached),
+    )
+
+
+def _needed(by_seed: Mapping[int, Sequence[tuple[int, float]]]) -> Mean | None:
+    """Geometric mean over seeds of where their curves cross; None where one does not."""
+    found = [crossing(sorted(curve), LEVEL) for curve in by_seed.values()]
+    if any(one is None for one in found):
+        return None
+    logs = to_mean(stats.seed_mean(np.log([one for one in found if one is not None])))
+    low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
+    return Mean(value=math.exp(logs.value), low=low, high=high, seeds=logs.seeds)
 
 
 def _words(setting: Setting) -> str:

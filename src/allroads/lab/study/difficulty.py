@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -44,8 +44,6 @@ from allroads.seeding import address, child
 from allroads.types import Demonstration, Pair, Prompt, Split
 
 Learner = Literal["verifier", "generator"]
-LEVEL = 0.9
-"""Share of pairs ordered right, and true reward, at which a learner has learnt its part."""
 COUNTS = (250, 1000, 4000, 16000, 64000)
 """Amounts of data, pairs or demonstrations."""
 _STEPS = 1000
@@ -84,28 +82,6 @@ def measure_all(trials: Sequence[Trial], processes: int, told: Callable[[CurveLi
             told(_line(trial, reached))
 
 
-def crossing(curve: Sequence[tuple[int, float]], level: float = LEVEL) -> float | None:
-    """The amount at which a curve first reaches a level, straight in the logarithm of the amount.
-
-    Args:
-        curve: (amount, reached), amounts rising.
-        level: what has to be reached.
-
-    Returns:
-        The least amount if that is enough already; None if no amount is.
-    """
-    before: tuple[int, float] | None = None
-    for count, reached in curve:
-        if reached >= level:
-            if before is None:
-                return float(count)
-            part = (level - before[1]) / (reached - before[1])
-            low, high = math.log(before[0]), math.log(count)
-            return math.exp(low + part * (high - low))
-        before = (count, reached)
-    return None
-
-
 def _line(trial: Trial, reached: float) -> CurveLine:
     return CurveLine(
         variant=trial.variant.name,
@@ -117,7 +93,7 @@ def _line(trial: Trial, reached: float) -> CurveLine:
 
 
 def _verifier(trial: Trial) -> float:
-    world = make_world(trial.variant.world, **trial.variant.options)
+    world = _world(trial.variant)
     train_pairs = _pairs(world, "train", trial.count, trial.seed)
     dataset = _dataset(world, pairs=train_pairs)
     stage = Stage(
@@ -135,7 +111,7 @@ def _verifier(trial: Trial) -> float:
 
 
 def _generator(trial: Trial) -> float:
-    expert = make_world(trial.variant.world, **{**trial.variant.options, **trial.variant.flawless})
+    expert = _world(trial.variant, **trial.variant.flawless)
     shown = expert.demonstrations(trial.count, seed=trial.seed)
     dataset = _dataset(expert, demonstrations=shown)
     stage = Stage(
@@ -157,6 +133,11 @@ def _generator(trial: Trial) -> float:
     answers = [one for group in drawn for one in group]
     rewards = expert.verify([one.prompt.tokens for one in answers], [a.tokens for a in answers])
     return float(np.mean(rewards))
+
+
+def _world(variant: Variant, **changes: float) -> World:
+    options: dict[str, Any] = {**variant.options, **changes}
+    return make_world(variant.world, **options)
 
 
 def _schedule(rows: int, rate: float) -> Schedule:

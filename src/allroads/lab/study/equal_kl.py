@@ -28,6 +28,8 @@ class EqualKL(Gap):
 
     The KL of a seed is itself a mean over prompts. A prompt's part in a seed's value is therefore
     its jackknife pseudo-value (what leaving it out does to the value), centred at the value.
+    Simulated coverage, nominal 95 %, a prompt's KL and reward correlated: 95.8 to 96.7 % with 3 and
+    5 seeds, 20 and 60 prompts, 300 to 400 studies each.
     """
 
     start: str | None = None

@@ -1,17 +1,7 @@
 """From estimates to verdicts, by rules that are fixed before the cells are run.
 
-A `Test` is a statistic with a claim about it. From the estimate (value, standard error, degrees of
-freedom of its t) each claim makes two p-values, one for holding and one for failing:
-
-    claim          holds                                    fails
-    above(d)       value > 0: 95 % interval above 0         value < d: 95 % interval below d
-    below(d)       above(d) of minus the value
-    at_least(d)    value > d: 95 % interval above d         value < d: 95 % interval below d
-    within(d)      |value| < d: 90 % interval inside +-d    value != 0: 95 % interval without 0
-
-`above(d)` says that there is an effect, and that it is not shown to be smaller than what counts;
-only `at_least(d)` shows that it counts. Where both sides reach 5 %, failing wins for `above` and
-`below`, holding wins for `within`: an effect that is shown to be too small to count is none.
+A `Test` is a statistic with a claim about it (`claims.py`); on the cells it holds, fails or stays
+open.
 
 A hypothesis has premises and tests. It is *no test* unless each premise holds; *supported* when
 each test holds; *refuted* when one fails; else *undecided*.
@@ -32,11 +22,13 @@ share arms), the chance of any wrong 'supported' is at most 5 %, and so is that 
 sequence over the smaller of the two p would not be safe: a hypothesis that is refuted rightly would
 make the next step easier, although it can no more be supported wrongly.
 
-A value between 0 and d makes `above` neither true nor false: the grey zone that d says is of no
-interest. There a first verdict may be 'supported' and one with more seeds 'refuted'.
+Simulated, 3,000 studies of each of 3, 5 and 10 seeds by 200 prompts in four mixes of variances: the
+interval holds the truth in at least 94.5 %; wrong at their border, `above` and `at_least` hold or
+fail in at most 2.8 %, `within` holds in at most 4.8 % and fails in at most 4.6 %. Families of 8
+against one shared baseline, 5 seeds: a wrong verdict anywhere in 0.5 to 1.4 % of 1,000 families.
 
 Source: Holm 1979, Scandinavian Journal of Statistics 6, 65; Berger 1982, Technometrics 24, 295
-(intersection-union tests); Schuirmann 1987 (TOST).
+(intersection-union tests).
 """
 
 from __future__ import annotations
@@ -46,86 +38,38 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy import special
+from numpy.typing import NDArray
 
 from allroads import stats
 from allroads.errors import ConfigError
+from allroads.lab.study.claims import ALPHA, Claim, above, at_least, below, within
 from allroads.lab.study.measured import Cells, Measured, NoEstimate, Statistic
 from allroads.lab.study.power import detectable_effect, precision
 from allroads.records import Record
 
+__all__ = [
+    "ALPHA",
+    "Case",
+    "Claim",
+    "Evidence",
+    "Test",
+    "TestRow",
+    "Verdict",
+    "above",
+    "at_least",
+    "below",
+    "examine",
+    "seeds_to_decide",
+    "verdicts",
+    "within",
+]
+
 Floats = NDArray[np.float64]
 Outcome = Literal["holds", "fails", "open", "no estimate"]
 
-ALPHA = 0.05
 MOST_SEEDS = 1000
 """A verdict that would need more seeds than this counts as out of reach."""
 _WITHOUT_END = 1e9
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What a test says of its value; made by `above`, `below`, `within` and `at_least`."""
-
-    kind: Literal["above", "below", "within", "at least"]
-    delta: float
-
-    @property
-    def words(self) -> str:
-        """The prediction as the end of a sentence."""
-        return {
-            "above": f"above 0, and not shown to be below {self.delta:g}",
-            "below": f"below 0, and not shown to be above {-self.delta:g}",
-            "within": f"within +-{self.delta:g}",
-            "at least": f"at least {self.delta:g}",
-        }[self.kind]
-
-    def p_values(self, value: float, error: ArrayLike, df: ArrayLike) -> tuple[Floats, Floats]:
-        """For holding and for failing; each at most .05 exactly where the claim holds or fails.
-
-        Args:
-            value: the estimate.
-            error: its standard error; any shape.
-            df: degrees of freedom of its t, in the same shape.
-
-        Returns:
-            Two arrays. A two-sided p (twice the tail) for each, but `within` holds by the larger
-            tail of two one-sided tests. Never both at most .05: the side that loses (see the
-            head of this file) has 1.
-        """
-        if self.kind == "below":
-            return above(self.delta).p_values(-value, error, df)
-        if self.kind == "within":
-            holds = _tail(abs(value) - self.delta, error, df)
-            fails = np.minimum(1.0, 2 * _tail(-abs(value), error, df))
-            return holds, np.where(holds <= ALPHA, 1.0, fails)
-        floor = self.delta if self.kind == "at least" else 0.0
-        holds = np.minimum(1.0, 2 * _tail(floor - value, error, df))
-        fails = np.minimum(1.0, 2 * _tail(value - self.delta, error, df))
-        return np.where(fails <= ALPHA, 1.0, holds), fails
-
-
-def above(delta: float) -> Claim:
-    """There is an effect above zero; one below `delta` (positive) would not count."""
-    return Claim("above", _positive(delta))
-
-
-def below(delta: float) -> Claim:
-    """There is an effect below zero; one above -`delta` would not count."""
-    return Claim("below", _positive(delta))
-
-
-def within(delta: float) -> Claim:
-    """There is no effect that counts: none of `delta` or more, in either direction."""
-    return Claim("within", _positive(delta))
-
-
-def at_least(delta: float) -> Claim:
-    """The value is at least `delta`, which may be zero: stricter than `above`, for premises."""
-    if not np.isfinite(delta):
-        raise ConfigError(f"delta must be a number, got {delta}")
-    return Claim("at least", delta)
 
 
 @dataclass(frozen=True)
@@ -287,7 +231,9 @@ def seeds_to_decide(case: Case, level: float = ALPHA) -> int | None:
     Returns:
         None where `MOST_SEEDS` would not do, or an estimate has no variance components.
     """
-    now = _most_seeds(case)
+    now = max(e.estimate.seeds for e in (*case.premises, *case.tests) if e.estimate)
+    if now >= MOST_SEEDS:
+        return None
     counts = np.arange(now + 1, MOST_SEEDS + 1)
     decided = _decided_at(case, counts, level)
     return int(counts[np.argmax(decided)]) if decided.any() else None
@@ -328,7 +274,7 @@ def _decide(
         if test.outcome == "no estimate":
             return "no test", f"A test has no estimate: {test.words}.", None
     numbers = [
-        f"{_capital(e.words)}: that it is {e.test.claim.words} {_said(e)}." for e in case.tests
+        f"{_capital(e.words)}; the claim '{e.test.claim.words}' {_said(e)}." for e in case.tests
     ]
     among = f"Holm-adjusted p = {{:.2g}} over {family} hypotheses."
     if adjusted[1] <= ALPHA:
@@ -370,10 +316,6 @@ def _decided_at(case: Case, seeds: NDArray, level: float) -> NDArray[np.bool_]:
     return np.minimum(supported, refuted) <= level
 
 
-def _most_seeds(case: Case) -> int:
-    return max(e.estimate.seeds for e in (*case.premises, *case.tests) if e.estimate)
-
-
 def _row(evidence: Evidence) -> TestRow:
     found = evidence.estimate
     p_holds, p_fails = evidence.p_values or (None, None)
@@ -391,22 +333,6 @@ def _row(evidence: Evidence) -> TestRow:
         mde=detectable_effect(parts, found.seeds) if found and parts else None,
         problem=evidence.problem,
     )
-
-
-def _tail(distance: float, error: ArrayLike, df: ArrayLike) -> Floats:
-    """P(T <= distance / error), a step where the error is zero."""
-    error, df = np.asarray(error, dtype=np.float64), np.asarray(df, dtype=np.float64)
-    scaled = distance / np.where(error > 0, error, 1.0)
-    tail = np.where(np.isinf(df), special.ndtr(scaled), special.stdtr(df, scaled))
-    return np.where(error > 0, tail, 0.0 if distance < 0 else 1.0)
-
-
-def _positive(delta: float) -> float:
-    if not (np.isfinite(delta) and delta > 0):
-        raise ConfigError(
-            f"delta must be a positive number (what counts as an effect), got {delta}"
-        )
-    return float(delta)
 
 
 def _interval(found: Measured) -> str:

@@ -18,7 +18,7 @@ from allroads.lab.folder import revision
 from allroads.lab.jobs import Cell as Planned
 from allroads.lab.jobs import Job, Plan
 from allroads.lab.runner import Event, locked, run_jobs
-from allroads.lab.study.lines import Key, Moment, PolicyLine, ScorerLine, Store, key_of
+from allroads.lab.study.lines import Cell, Key, Moment, PolicyLine, ScorerLine, Store, key_of
 from allroads.lab.study.variants import START, Variant
 from allroads.records import Cost
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import Field
 
-from allroads.data.worlds import WORLDS
+from allroads.data import worlds
 from allroads.errors import ConfigError, nearest
 from allroads.lab.config import CompareConfig, build_config
-from allroads.lab.defaults import DEFAULTS
+from allroads.lab.defaults import defaults_of
 from allroads.lab.prepare import WorldSizes
 from allroads.roads.atlas import Recipe
 from allroads.roads.choices import Choice
@@ -40,7 +40,7 @@ class Variant(Choice):
     @property
     def needs_model(self) -> bool:
         """Whether the user has to bring a base model."""
-        return WORLDS[self.world].needs_model
+        return worlds.needs_model(self.world)
 
     def config(
         self,
@@ -63,8 +63,8 @@ class Variant(Choice):
             model: the base model's folder, for a world that needs one.
             processes: worker processes.
         """
-        recipe = self.recipe or longer(DEFAULTS[self.world].recipe)
-        sizes = {**DEFAULTS[self.world].sizes, "test_pairs": 600, **self.sizes}
+        recipe = self.recipe or longer(defaults_of(self.world).recipe)
+        sizes = {**defaults_of(self.world).sizes, "test_pairs": 600, **self.sizes}
         return build_config(
             {
                 "world": self.world,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from allroads.lab.study.claims import above, at_least, within
 from allroads.lab.study.held_out import Accuracy
 from allroads.lab.study.hypothesis import Case
-from allroads.lab.study.rules import Test, above, at_least, within
+from allroads.lab.study.rules import Test
 from allroads.lab.study.statistics import Difference
 
 DELTA = 0.03

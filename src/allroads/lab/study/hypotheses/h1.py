@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from allroads.lab.study.claims import below
 from allroads.lab.study.held_out import Nll
 from allroads.lab.study.hypotheses.common import MAIN, ROADS_PAPER
 from allroads.lab.study.hypothesis import Case, Hypothesis
-from allroads.lab.study.rules import Test, below
+from allroads.lab.study.rules import Test
 
 HYPOTHESIS = Hypothesis(
     name="H1",

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from allroads.lab.study.claims import within
 from allroads.lab.study.equal_kl import EqualKL
 from allroads.lab.study.hypotheses.common import DELTA, GAP, MAIN, ROADS_PAPER
 from allroads.lab.study.hypothesis import Case, Hypothesis
-from allroads.lab.study.rules import Test, within
+from allroads.lab.study.rules import Test
 
 HYPOTHESIS = Hypothesis(
     name="H2",

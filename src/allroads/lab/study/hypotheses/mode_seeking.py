@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from allroads.lab.study.claims import above
 from allroads.lab.study.hypotheses.common import DELTA, GAP, MAIN, gap
 from allroads.lab.study.hypothesis import Case, Hypothesis
-from allroads.lab.study.rules import Test, above
+from allroads.lab.study.rules import Test
 from allroads.lab.study.statistics import Interaction
 
 POOR = "routes-poor"

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from allroads.lab.study.claims import above
 from allroads.lab.study.held_out import Accuracy
 from allroads.lab.study.hypotheses.common import more_often_right
 from allroads.lab.study.hypothesis import Case, Hypothesis
-from allroads.lab.study.rules import Test, above
+from allroads.lab.study.rules import Test
 from allroads.lab.study.statistics import Interaction
 
 DIALECTS = "routes-dialects"

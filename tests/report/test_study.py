@@ -175,7 +175,7 @@ def test_units_have_axes_of_their_own_and_shared_premises_are_drawn_once():
     picture = study_figures.tests("t", "t", rows, "hypothesis")
     assert picture is not None
     said = "".join(Outline(str(picture.svg)).words)
-    assert said.count("premise:") == 1
+    assert said.count("premise") == 1
     assert [f"{row.hypothesis}: {row.conclusion}" in said for row in rows] == [True] * 3
     both = [row for row in example.verdicts() if row.hypothesis == "H5"]
     picture = study_figures.tests("t", "t", both, "variant")

@@ -90,7 +90,7 @@ class Row:
     @property
     def lines(self) -> list[tuple[str, str]]:
         """The words as they are set, each line with its colour."""
-        words = ink.wrapped(self.words, _BOLD if self.heading else _LETTERS, 3)
+        words = ink.wrapped(self.words, _BOLD if self.heading else _LETTERS, 4)
         notes = ink.wrapped(self.note, _LETTERS, 2) if self.note else []
         return [(line, ink.INK) for line in words] + [(line, ink.SOFT) for line in notes]
 

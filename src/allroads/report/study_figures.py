@@ -107,12 +107,12 @@ def _named(verdict: VerdictRow, by: str) -> str:
 
 
 def _test_row(test: TestRow, *, premise: bool) -> Row:
-    words = f"{'premise: ' if premise else ''}{test.words}: {test.outcome}"
-    region = Region(claim=test.claim, delta=test.delta)
+    part, region = "premise" if premise else "test", Region(claim=test.claim, delta=test.delta)
     if test.estimate is None or not forest.drawable(test.estimate):
-        return Row(words=words, region=region, instead="no estimate")
-    return Row(words=words, bars=(Bar(mean=test.estimate, sure=test.outcome != "open"),),
-               region=region)  # fmt: skip
+        return Row(words=f"{part}: {test.words}", region=region, instead="no estimate")
+    bar = Bar(mean=test.estimate, sure=test.outcome != "open")
+    outcome = "is open" if test.outcome == "open" else test.outcome
+    return Row(words=f"{part} {outcome}: {test.words}", bars=(bar,), region=region)
 
 
 def how(rows: Sequence[VerdictRow]) -> tuple[str, tuple[Key, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from allroads import studies
@@ -28,6 +29,7 @@ ROUTES = (
     "online-dpo-cold", "online-dpo-head-scratch", "online-dpo@local-rm", "online-dpo@verifier",
     "rloo", "grpo", "ppo",
 )  # fmt: skip
+FEW = ("sft", "dpo", "online-dpo", "online-dpo-pair-prompts")
 
 
 def mean(value: float, half: float | None = 0.02, *, seeds: int = 5, prompts: int | None = 200):
@@ -192,12 +194,11 @@ def beside_rows() -> tuple[BesideRow, ...]:
     )
 
 
-def study() -> Study:
-    """Every verdict, 30 arms on one world and a few on two others."""
-    arms = [arm(name, "routes", k) for k, name in enumerate(ROUTES)]
-    for world in ("routes-hop", "secret"):
-        arms += [arm(n, world, k) for k, n in enumerate(("sft", "dpo", "best-of-n", "online-dpo"))]
-    chain = [n for n in ROUTES if n not in ("sft", "dpo")][:14]
+def study(names: Sequence[str] = FEW) -> Study:
+    """Every verdict; these arms on one world, and some on another."""
+    arms = [arm(name, "routes", k) for k, name in enumerate(names)]
+    arms += [arm(n, "routes-hop", k) for k, n in enumerate(("sft", "dpo", "online-dpo"))]
+    chain = [n for n in names if n not in ("sft", "dpo")][:14]
     return Study(
         created="2026-11-23",
         version="0.1.0",

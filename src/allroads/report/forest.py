@@ -90,7 +90,7 @@ class Row:
     @property
     def lines(self) -> list[tuple[str, str]]:
         """The words as they are set, each line with its colour."""
-        words = ink.wrapped(self.words, _BOLD if self.heading else _LETTERS, 3)
+        words = ink.wrapped(self.words, _BOLD if self.heading else _LETTERS, 4)
         notes = ink.wrapped(self.note, _LETTERS, 2) if self.note else []
         return [(line, ink.INK) for line in words] + [(line, ink.SOFT) for line in notes]
 
@@ -143,13 +143,13 @@ def draw(
         axes.axvline(mark, color=ink.SOFT, linewidth=1, linestyle=(0, (2, 3)))
     at = 0.0
     for row in rows:
-        _row(sheet, axes, row, at)
+        _row(sheet, axes, row, at, f"{top:g}-{at:g}")
         at += row.height
     ink.round_ticks(axes, "x")
     return inside + tall + _AXIS
 
 
-def _row(sheet: Sheet, axes: Axes, row: Row, at: float) -> None:
+def _row(sheet: Sheet, axes: Axes, row: Row, at: float, name: str) -> None:
     across = axes.get_yaxis_transform()
     first = at + (_HEADING - _TEXT if row.heading else 0)
     weight = "bold" if row.heading else "normal"
@@ -161,7 +161,7 @@ def _row(sheet: Sheet, axes: Axes, row: Row, at: float) -> None:
     under = at + _TEXT * len(row.lines) + 2
     deep = _BAR * max(len(row.bars), 1) - 2
     if row.region is not None:
-        _shade(axes, row.region, under, deep)
+        _shade(axes, row.region, under, deep, name)
     if not row.bars:
         y = under + _BAR / 2
         axes.text(0.02, y + 3, sheet.word(row.instead), transform=across, va="baseline",
@@ -179,10 +179,10 @@ def _row(sheet: Sheet, axes: Axes, row: Row, at: float) -> None:
             lw=2,
         )
         for line in drawn.lines[2]:
-            line.set_gid(f"bar-{at:g}-{k}")
+            line.set_gid(f"bar-{name}-{k}")
 
 
-def _shade(axes: Axes, region: Region, under: float, deep: float) -> None:
+def _shade(axes: Axes, region: Region, under: float, deep: float, name: str) -> None:
     low, high = axes.get_xlim()
     spans = [(region.span(low, high), 0.28), (region.small(), 0.11)]
     for k, (span, alpha) in enumerate(spans):
@@ -195,7 +195,7 @@ def _shade(axes: Axes, region: Region, under: float, deep: float) -> None:
                     color=ink.colour(2),
                     alpha=alpha,
                     linewidth=0,
-                    gid=f"{'small' if k else 'region'}-{under:g}",
+                    gid=f"{'small' if k else 'region'}-{name}",
                 )
             )
 

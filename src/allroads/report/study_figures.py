@@ -107,12 +107,12 @@ def _named(verdict: VerdictRow, by: str) -> str:
 
 
 def _test_row(test: TestRow, *, premise: bool) -> Row:
-    words = f"{'premise: ' if premise else ''}{test.words}: {test.outcome}"
-    region = Region(claim=test.claim, delta=test.delta)
+    part, region = "premise" if premise else "test", Region(claim=test.claim, delta=test.delta)
     if test.estimate is None or not forest.drawable(test.estimate):
-        return Row(words=words, region=region, instead="no estimate")
-    return Row(words=words, bars=(Bar(mean=test.estimate, sure=test.outcome != "open"),),
-               region=region)  # fmt: skip
+        return Row(words=f"{part}: {test.words}", region=region, instead="no estimate")
+    bar = Bar(mean=test.estimate, sure=test.outcome != "open")
+    outcome = "is open" if test.outcome == "open" else test.outcome
+    return Row(words=f"{part} {outcome}: {test.words}", bars=(bar,), region=region)
 
 
 def how(rows: Sequence[VerdictRow]) -> tuple[str, tuple[Key, ...]]:
@@ -255,7 +255,7 @@ def _point(axes: Axes, point: FrontierPoint) -> None:
     if point.chosen:
         axes.errorbar(x, y, yerr=side_bars(point.reward), fmt="none", color=ink.colour(0), lw=1.2)
         axes.plot(x, y, marker="o", markersize=11, markeredgewidth=1.4, linestyle="none",
-                  markerfacecolor="none", markeredgecolor=ink.INK)  # fmt: skip
+                  markerfacecolor="none", markeredgecolor=ink.INK, gid="tuned")  # fmt: skip
 
 
 def _panel_axes(axes: Axes, kls: Sequence[float], rewards: Sequence[float]) -> None:
@@ -316,8 +316,8 @@ def difficulty(study: Study) -> Picture | None:
     axes = sheet.axes(top=top, bottom=46, left=50, right=20)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlim(10.0**low, 10 ** (high + 0.4))
-    axes.set_ylim(10.0**low, 10 ** (high + 0.4))
+    for limit in (axes.set_xlim, axes.set_ylim):
+        limit(10 ** (low - 0.1), 10 ** (high + 0.4))
     axes.plot([10.0**low, 10.0**high], [10.0**low, 10.0**high], color=ink.SOFT, linewidth=1)
     for index, row in enumerate(shown):
         _world(
@@ -361,10 +361,15 @@ def _world(
     x = demonstrations.value if demonstrations else edge
     y = pairs.value if pairs else edge
     hue = ink.colour(index)
-    for mean, which in ((demonstrations, "xerr"), (pairs, "yerr")):
-        if mean is not None:
-            bars = side_bars(mean)
-            axes.errorbar(x, y, fmt="none", color=hue, elinewidth=1.2, **{which: bars})
+    axes.errorbar(
+        x,
+        y,
+        xerr=side_bars(demonstrations) if demonstrations else None,
+        yerr=side_bars(pairs) if pairs else None,
+        fmt="none",
+        color=hue,
+        elinewidth=1.2,
+    )
     size = 6 + 22 * math.sqrt(min(abs(gap or 0.0), 0.5))
     axes.plot(
         x,

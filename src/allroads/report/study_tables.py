@@ -42,7 +42,7 @@ def of_verdicts(rows: Sequence[VerdictRow]) -> Table:
     """One row for each hypothesis and world."""
     return Table(
         caption="One row for each hypothesis and world. Effects with their 95 % intervals, each "
-        "against what was claimed of it. Holm p: of the conclusion, over the whole family; where "
+        "against what was claimed of it. Holm p: of the conclusion, over its family; where "
         "undecided, the smaller of both. What is exploratory "
         "decides nothing.",
         columns=("Hypothesis", "World", "Verdict", "Effect", "Claimed", "Holm p",

@@ -191,7 +191,7 @@ def measured_on(cells: Cells, seeds: Sequence[int]) -> Measure:
 
 
 def _of_wins(contrast: Contrast, measure: Measure, main: Mean | None) -> BesideRow:
-    ours = contrast.ours and measure(contrast.ours)
+    ours = measure(contrast.ours) if contrast.ours else None
     return BesideRow(
         words=contrast.words,
         where=contrast.where,
@@ -216,7 +216,7 @@ def _of_other(
     main: Mean | None,
     differs: str,
 ) -> BesideRow:
-    found = ours and measure(ours)
+    found = measure(ours) if ours else None
     return BesideRow(
         words=words,
         where=where,

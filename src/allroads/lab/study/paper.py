@@ -68,8 +68,6 @@ def difference(parts: Arms) -> Mean:
 
 def reported(parts: Arms) -> str:
     """For example '56.1 against 49.7 %'."""
-    pairs = [
-        sorted(parts[at : at + 2], key=lambda part: -part[2]) for at in range(0, len(parts), 2)
-    ]
+    pairs = zip(parts[::2], parts[1::2], strict=True)
     said = [f"{WINS[a[0]][a[1]]} against {WINS[b[0]][b[1]]} %" for a, b in pairs]
     return "; ".join(said)

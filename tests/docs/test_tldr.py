@@ -130,8 +130,8 @@ def test_each_recipe_says_what_the_paper_says(size: str):
             "best-worst",
         )
         assert last.start == last.objective.reference == start
-        assert last.schedule == policy
-    free = roads["local-rm-free"].last
+        assert (last.schedule, last.objective.temperature) == (policy, 0.1)
+    free = roads["local-rm-batch-128"].last
     assert (free.objective.reference, free.schedule.learning_rate) == (None, 3e-6)
 
 
@@ -149,7 +149,7 @@ def test_a_recipe_is_planned_from_the_ids_that_it_names(size: str, asked: list[s
     names = sorted(stage.name for stage in stages)
     # What two roads share is trained once: SFT, the reward model and DPO.
     assert names == sorted(
-        "sft selection-scorer reward-model local-rm-free dpo dpo-two-epochs online-dpo-25 "
+        "sft selection-scorer reward-model local-rm-batch-128 dpo dpo-two-epochs online-dpo-25 "
         "online-dpo-25-from-dpo".split()
     )
     assert prepared.dataset is not None
@@ -163,7 +163,7 @@ def test_a_recipe_runs_to_its_report(asked: list[str], tmp_path: Path):
     policies = {"sft", "dpo", "dpo-two-epochs", "online-dpo-25", "online-dpo-25-from-dpo"}
     assert {point.road for point in results.points} == {*policies, "best-of-n"}
     scorers = {row.name for row in results.reward_models}
-    assert {"reward-model", "local-rm-free, beta 0.05", "dpo, beta 0.05"} <= scorers
+    assert {"reward-model", "local-rm-batch-128, beta 0.05", "dpo, beta 0.05"} <= scorers
     assert not [note for note in results.notes if "failed" in note]
 
 

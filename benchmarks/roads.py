@@ -28,7 +28,7 @@ from allroads.lab.defaults import ROUTES
 from allroads.lab.reader import Moment, Reader
 from allroads.lab.results import selected
 from allroads.records import Mean, Point, Results
-from allroads.roads.atlas import atlas
+from allroads.roads.atlas import all_controls, atlas
 from allroads.roads.choices import DATA, PAIRS
 from allroads.roads.losses import COMMON_METRICS, LOSSES, declared
 from allroads.roads.stage import Road, Stage
@@ -434,6 +434,21 @@ def summaries(held: Held) -> str:
     return _table(("road", "what it is", "source"), body)
 
 
+def controls(held: Held) -> str:
+    head = ("control", "its neighbour", "the field that differs", "what it is", "source")
+    rows = all_controls(recipe=ROUTES.recipe)
+    body = (
+        (f"`{name}`", _linked(one.neighbour), f"`{one.field}`", one.road.summary, one.road.source)
+        for name, one in rows.items()
+    )
+    return _table(head, body)
+
+
+def _linked(name: str) -> str:
+    """A named road has a page, a control has none."""
+    return f"[{name}]({name}.md)" if name in rows() else f"`{name}`"
+
+
 OF_A_ROAD: dict[str, Callable[[Road, Held], str]] = {
     "stages": stages,
     "settings": settings,
@@ -442,6 +457,7 @@ OF_A_ROAD: dict[str, Callable[[Road, Held], str]] = {
 }
 OF_THE_INDEX: dict[str, Callable[[Held], str]] = {
     "roads": summaries,
+    "controls": controls,
     "run": run,
     "table": table,
     "scorers": scorers,

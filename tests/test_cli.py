@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from allroads import cli
-from allroads.roads.atlas import atlas
+from allroads.roads.atlas import all_controls, atlas
 from tests.lab import tiny
 from tests.lab.conftest import Straight
 from tests.lab.conftest import straight as straight  # a fixture of all tests of whole runs
@@ -458,7 +458,11 @@ def test_roads(run: Run):
     answer = run("roads")
     assert (answer.code, answer.err) == (0, "")
     heads = [line.split(":")[0] for line in answer.out.splitlines() if not line.startswith(" ")]
-    assert heads[: len(atlas())] == list(atlas())
+    table, beside = list(atlas()), list(all_controls())
+    assert heads[: len(table)] == table
+    assert heads[len(table)].startswith("Controls, each one field away")
+    assert heads[len(table) + 1 : -1] == beside
+    assert "for as many updates (online-dpo but for last.source)" in answer.out
     assert "example rloo@verifier or online-dpo@judge. Labellers: reward-model, local" in answer.out
     assert "self x2 (update) / reward-model / two / bradley-terry on implicit" in answer.out
     shorter = run("roads", "--start", "sft-chosen").out
@@ -472,8 +476,13 @@ def test_roads_differ_in_the_fields_that_they_differ_in(run: Run):
     answer = run("roads", "--diff", "dpo,local-rm")
     assert answer.code == 0
     assert answer.out.splitlines()[0].split() == ["field", "dpo", "local-rm"]
-    rows = [line.split()[0] for line in answer.out.splitlines()[1:]]
+    rows = [line.split()[0] for line in answer.out.splitlines()[1:-1]]
     assert rows == ["last.schedule.epochs"], "DPO is the local reward model but for its schedule"
+    assert answer.out.splitlines()[-1] == "one field: last.schedule.epochs"
+    several = run("roads", "--diff", "dpo,online-dpo").out.splitlines()[-1]
+    assert several == "more than one field"
+    relabelled = run("roads", "--diff", "dpo,dpo-relabelled").out.splitlines()[-1]
+    assert relabelled == "one field: last.labeller (entails last.pick, reward-model)"
     assert run("roads", "--diff", "dpo, dpo").out.splitlines()[-1] == "no difference"
     assert run("roads", "--diff", "dpo").error == (
         "--diff takes two names, comma-separated, got 'dpo'"

@@ -24,7 +24,7 @@ from allroads.lab.runner import Event, Listener, locked, run_jobs
 from allroads.lab.trained import write_training_report
 from allroads.models.device import resolve_device
 from allroads.records import Results
-from allroads.roads.atlas import Recipe, atlas
+from allroads.roads.atlas import Recipe, every_road
 from allroads.roads.stage import Road
 
 
@@ -33,8 +33,8 @@ def _silent(event: Event) -> None:
 
 
 def roads(start: str = "sft", recipe: Recipe | None = None) -> dict[str, Road]:
-    """Every named road, as stages of source x labeller x pick x objective."""
-    return atlas(start, recipe)
+    """Every named road, then every control, as stages of source x labeller x pick x objective."""
+    return every_road(start, recipe)
 
 
 def compare(

@@ -41,6 +41,10 @@ class RunFolderError(InputError):
     """A run folder is in use by another process, or belongs to another command."""
 
 
+class StudyError(InputError):
+    """A study cannot say what was asked of it yet: cells are missing, or were never registered."""
+
+
 class EmptyMaskError(AllroadsError):
     """A mean was asked for over no token at all."""
 
@@ -50,7 +54,7 @@ class JudgeError(AllroadsError):
 
 
 class VerifierError(InputError):
-    """The user's verifier raised an error, or returned what is no score; finished work is kept."""
+    """A user's own code raised an error, or returned what cannot be used; finished work is kept."""
 
 
 class TrainingError(AllroadsError):

@@ -69,7 +69,8 @@ class Point(Record):
     check: Mean | None = None
     """The second opinion on the same answers, in the metric's unit; None where there is none."""
     selection: float | None = None
-    """The selection scorer's mean score: what chooses the setting."""
+    """What chooses the setting: the selection scorer's gain over the start policy, in log-odds,
+    less the price of the KL."""
     length: Mean
     """Tokens per completion."""
     no_eos: Mean | None
@@ -97,6 +98,10 @@ class RewardModelRow(Record):
     accuracy: Mean
     nll: Mean | None = None
     """Nats per pair; log 2 = 0.693 is a coin."""
+    paraphrased_accuracy: Mean | None = None
+    """On the same pairs with both answers in other tokens that mean the same; None where the task
+    knows no other tokens."""
+    paraphrased_nll: Mean | None = None
     ece: Mean | None = None
     """Expected calibration error, a probability."""
     train_accuracy: Mean | None = None

@@ -14,8 +14,8 @@ SOURCE = Path(__file__).parents[2] / "src"
 PACKAGE = "allroads"
 
 FLOORS = (
-    ("errors", "seeding", "stats", "files"),
-    ("types", "records", "findings"),
+    ("errors", "seeding", "stats", "files", "usercode"),
+    ("types", "records", "findings", "studies"),
     ("objectives", "exact", "diagnosis", "report"),
     ("data", "models"),
     ("rollouts", "judges"),
@@ -32,7 +32,7 @@ OPEN_FLOORS = (0, 1, 8)
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 WITHOUT_TORCH = ("errors", "seeding", "stats", "files", "types", "records", "findings",
-                 "report", "exact", "diagnosis")  # fmt: skip
+                 "studies", "report", "exact", "diagnosis")  # fmt: skip
 """Theory, prediction and report are rebuilt on a laptop, from files."""
 
 HEAVY = ("torch", "transformers", "jaxtyping", "safetensors", "tokenizers")

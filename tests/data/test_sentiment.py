@@ -21,7 +21,7 @@ from allroads.data.worlds import Sentiment, make_world, sentiment
 from allroads.data.worlds.classifier import fit_logistic, fit_naive_bayes, load_classifier
 from allroads.data.worlds.reviews import find_reviews, read_reviews
 from allroads.errors import ConfigError, DataError
-from allroads.lab import prepare
+from allroads.lab import writers
 from allroads.lab.prepare import WorldSizes, demonstrations_only, with_pairs
 from allroads.types import Completion, Prompt, Split, Tokens
 from tests.conftest import tiny_policy
@@ -292,7 +292,7 @@ def test_labels_follow_bradley_and_terry(
             for prompt in prompts
         ]
 
-    monkeypatch.setattr(prepare, "sample", sample)
+    monkeypatch.setattr(writers, "sample", sample)
     sizes = WorldSizes(demonstrations=1, pairs=3000, selection_pairs=1, test_pairs=1)
     made = with_pairs(
         warm, demonstrations_only(warm, sizes, seed=0), tiny_policy(), sizes, seed=0

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components, shortest_path
 from allroads.data.dataset import Dataset
 from allroads.data.worlds import Routes, make_world
 from allroads.errors import ConfigError
-from allroads.lab import prepare
+from allroads.lab import writers
 from allroads.lab.prepare import WorldSizes, demonstrations_only, label_entropy, with_pairs
 from allroads.models.builtin import small_transformer
 from allroads.types import Completion, Pair, Prompt, Tokens
@@ -291,7 +291,7 @@ def test_labels_follow_bradley_and_terry(
         bad = good[:-1]  # never says that it has arrived
         return [good, bad] if good_first else [bad, good]
 
-    monkeypatch.setattr(prepare, "sample", scripted_sample(texts))
+    monkeypatch.setattr(writers, "sample", scripted_sample(texts))
     sizes = WorldSizes(demonstrations=1, pairs=4000, selection_pairs=1, test_pairs=1)
     pairs = with_pairs(world, demonstrations_only(world, sizes, seed=0), TINY, sizes, seed=0).pairs[
         "train"
@@ -306,7 +306,7 @@ def test_identical_pairs_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch
         good = optimal(prompt.tokens)
         return [good, good] if prompt.tokens[0] == 1 else [good, (EOS,)]
 
-    monkeypatch.setattr(prepare, "sample", scripted_sample(texts))
+    monkeypatch.setattr(writers, "sample", scripted_sample(texts))
     # Whole laps, so that it does not matter in which order the prompts are taken.
     laps = {"train": 1, "selection": 3, "test": 2}
     asked_of = {s: n * len(WORLD.prompts(s)) for s, n in laps.items()}  # type: ignore[arg-type]

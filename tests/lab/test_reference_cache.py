@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from allroads.lab.execute import _reference_cache
-from allroads.roads.atlas import atlas
+from allroads.roads.atlas import every_road
 
 PLACE: dict[str, Any] = {
     "reference": "sft-s0-1",
@@ -38,7 +38,7 @@ def file_of(road: str = "dpo", beta: float = 0.1, **changes: Any) -> Path:
         seed=at["seed"],
         needs=(),
     )
-    stage = atlas()[road].at(beta).last
+    stage = every_road()[road].at(beta).last
     return _reference_cache(shop, job, stage)  # type: ignore[arg-type]
 
 

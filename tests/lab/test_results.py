@@ -133,15 +133,20 @@ def test_every_road_has_one_selected_and_one_oracle_point(grown: Grown):
         assert oracle.reward.value == max(p.reward.value for p in points)
 
 
-def test_selection_scores_are_gains_over_each_seeds_own_start(grown: Grown, plan: Plan):
-    gains = []
+def test_selection_scores_are_gains_over_each_seeds_own_start_less_the_price_of_kl(
+    grown: Grown, plan: Plan
+):
+    gains, nats = [], []
     for job, start in zip(
         evaluations(plan, "dpo", 0.5), evaluations(plan, "sft", None), strict=True
     ):
-        after = record(grown.folder, job)["snapshots"][-1]["selection"]
-        gains.append(after - record(grown.folder, start)["snapshots"][-1]["selection"])
+        after = record(grown.folder, job)["snapshots"][-1]
+        before = record(grown.folder, start)["snapshots"][-1]
+        gains.append(after["selection"] - before["selection"])
+        nats.append(np.mean(after["kl"]))
     assert len(gains) == 2
-    assert only(grown.results, "dpo", 0.5).selection == pytest.approx(np.mean(gains))
+    expected = np.mean(gains) - 0.3 * max(0.0, np.mean(nats))
+    assert only(grown.results, "dpo", 0.5).selection == pytest.approx(expected)
 
 
 def test_where_truth_and_selection_disagree_the_selection_decides(changed: Path, plan: Plan):

@@ -89,7 +89,7 @@ def test_a_better_road_pays():
     assert verdict.reasons[1].startswith("better against dpo: +0.100 [")
     assert verdict.reasons[1].endswith(": better.")
     assert ", adjusted p = " in verdict.reasons[1]
-    assert verdict.rule == RULE.format(baseline="dpo", margin=MARGIN)
+    assert verdict.rule == RULE.format(baseline="dpo", margin=MARGIN, price=0.3)
 
 
 def test_the_best_of_several_is_named_first_and_the_others_after_it():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -19,9 +21,10 @@ from allroads.models.critic import ActorCritic, Critic
 from allroads.models.policy import Policy
 from allroads.models.reward_model import reward_model_on
 from allroads.records import Cost
+from allroads.roads import replay
 from allroads.roads.accumulate import Trainee
-from allroads.roads.atlas import Recipe, atlas
-from allroads.roads.choices import DATA, VERIFIER, WRITER, Schedule
+from allroads.roads.atlas import Recipe, all_controls, atlas, every_road
+from allroads.roads.choices import DATA, SELF, VERIFIER, WRITER, Schedule
 from allroads.roads.loop import Keeping, Progress, steps_per_round, train
 from allroads.roads.sources import gather, planned_slots
 from allroads.roads.stage import Road, Stage
@@ -159,6 +162,13 @@ def kinds_of(
 STAGES, WHERE = kinds_of(atlas("sft", RECIPE))
 """Every stage of the atlas that trains, each kind once; each takes four to eight steps."""
 
+CONTROLS = {
+    name: stage
+    for name, stage in kinds_of(every_road("sft", RECIPE))[0].items()
+    if _kind(stage) not in set(map(_kind, STAGES.values()))
+}
+"""What the controls bring that no row of the atlas does."""
+NEIGHBOUR = {name: control.neighbour for name, control in all_controls("sft", RECIPE).items()}
 ONLINE = [name for name, stage in STAGES.items() if stage.source.sampled]
 OFFLINE = [name for name, stage in STAGES.items() if not stage.source.sampled]
 
@@ -170,14 +180,26 @@ def supplies(stage: Stage, start: Policy, **changes: object) -> Supplies:
         seed=12,
         address=f"test/{stage.name}",
         reference=(lambda: start) if stage.objective.reference not in (None, WRITER) else None,
-        writer=None,
+        writer=start if stage.source.sampled and stage.source.who != SELF else None,
         labeller=None if stage.labeller in ("none", DATA) else CallableLabeller(token_sum),
         temperature=1.0,
         max_new_tokens=8,
         token_budget=10**6,
         sample_batch=64,
+        replayed=met_online() if stage.source.replayed else None,
     )
     return replace(out, **changes)  # type: ignore[arg-type]
+
+
+@cache
+def met_online() -> Round:
+    """The pairs of online DPO, as they would be if its policy stayed where it starts."""
+    stage, start = STAGES["online-dpo"], tiny_policy()
+    with TemporaryDirectory() as folder:
+        for index in range(stage.schedule.rounds):
+            met = round_of(stage, supplies(stage, start), start, index)
+            replay.keep(met, index, Path(folder))
+        return replay.kept(Path(folder), stage.schedule.rounds)
 
 
 def trainee(stage: Stage, dtype: torch.dtype = torch.float32) -> Trainee:
@@ -284,7 +306,9 @@ def gradient(model: Trainee) -> dict[str, Tensor]:
 
 def total_steps(stage: Stage) -> int:
     """Optimiser steps of the whole stage."""
-    return stage.schedule.rounds * steps_per_round(stage, planned_slots(stage, dataset()))
+    replayed = met_online() if stage.source.replayed else None
+    slots = planned_slots(stage, dataset(), replayed)
+    return stage.schedule.rounds * steps_per_round(stage, slots)
 
 
 class Killed(Exception):

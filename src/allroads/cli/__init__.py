@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from allroads.cli import atlas, checks, finished, runs
+from allroads.cli import atlas, checks, finished, lab, runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at preference data before using it.")
 app.add_typer(data_app, name="data")
+app.add_typer(lab.app, name="lab")
 app.command()(runs.compare)
 app.command()(runs.train)
 app.command()(atlas.roads)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from allroads.roads.stage import Road
 
 
 def roads(
@@ -14,38 +17,58 @@ def roads(
     ] = None,
     start: Annotated[str, typer.Option(help="sft, sft-chosen or base.")] = "sft",
 ) -> None:
-    """Print the table of roads, or the difference of two rows."""
+    """Print the table of roads and their controls, or the difference of two rows."""
     from allroads.errors import ConfigError
-    from allroads.roads.atlas import atlas
+    from allroads.roads.atlas import all_controls, atlas, every_road
     from allroads.roads.differences import differences
     from allroads.roads.relabel import LABELLERS, named
 
-    table = atlas(start)
     if diff is not None:
         names = [name.strip() for name in diff.split(",")]
         if len(names) != 2:
             raise ConfigError(f"--diff takes two names, comma-separated, got {diff!r}")
-        rows = differences(*(named(name, table) for name in names))
+        table = every_road(start)
+        both = [named(name, table) for name in names]
+        rows = differences(*both)
         width = max([len(row[0]) for row in rows], default=5) + 2
         column = max(28, len(names[0]) + 2)
         typer.echo(f"{'field':<{width}}{names[0]:<{column}}{names[1]}")
         for field, left, right in rows:
             typer.echo(f"{field:<{width}}{left:<{column}}{right}")
-        if not rows:
-            typer.echo("no difference")
+        typer.echo(_in_words(*both) if rows else "no difference")
         return
-    for road in table.values():
-        typer.echo(f"{road.name}: {road.summary}" + (f" ({road.source})" if road.source else ""))
-        for stage in road.stages:
-            o = stage.objective
-            who = stage.source.who
-            if stage.source.sampled:
-                who += f" x{stage.source.per_prompt or 'N'} ({stage.source.refresh})"
-            typer.echo(
-                f"    {stage.name:<14} from {stage.start:<11} {who} / {stage.labeller} / "
-                f"{stage.pick} / {o.words}"
-            )
+    for road in atlas(start).values():
+        _print(road, road.source)
+    typer.echo("Controls, each one field away from another road:")
+    for control in all_controls(start).values():
+        _print(control.road, f"{control.neighbour} but for {control.field}")
     typer.echo(
         "A road that ends in sampled completions can be asked for with another labeller, for "
         f"example rloo@verifier or online-dpo@judge. Labellers: {', '.join(LABELLERS)}."
     )
+
+
+def _in_words(a: Road, b: Road) -> str:
+    """Whether it is one field that two roads differ in."""
+    from allroads.errors import ConfigError
+    from allroads.roads.differences import one_field
+
+    try:
+        found = one_field(a, b)
+    except ConfigError:
+        return "more than one field"
+    entailed = ", ".join(name for name, _, _ in found.entailed)
+    return f"one field: {found.field}" + (f" (entails {entailed})" if entailed else "")
+
+
+def _print(road: Road, remark: str) -> None:
+    typer.echo(f"{road.name}: {road.summary}" + (f" ({remark})" if remark else ""))
+    for stage in road.stages:
+        source = stage.source
+        who = source.words
+        if source.sampled:
+            who += f" x{source.per_prompt or 'N'} ({source.refresh})"
+        typer.echo(
+            f"    {stage.name:<14} from {stage.start:<11} {who} / {stage.labeller} / "
+            f"{stage.pick} / {stage.objective.words}"
+        )

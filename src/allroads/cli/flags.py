@@ -13,11 +13,14 @@ Data = Annotated[
 ]
 Demonstrations = Annotated[str | None, typer.Option(help="Demonstrations, same formats.")]
 Model = Annotated[
-    str | None, typer.Option(help="Folder of a causal language model, or a .gguf file.")
+    str | None, typer.Option(help="Folder of a causal language model, a .gguf file, or a Hub id.")
 ]
 World = Annotated[
     str | None,
-    typer.Option(help="A built-in world instead of data: routes, or sentiment (with --model)."),
+    typer.Option(
+        help="A world instead of data: routes, preimage, secret, reasoning; sentiment or scitldr "
+        "(with --model); or a file of yours, FILE.py."
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="Run folder; the same command continues it.")]
 Config = Annotated[Path | None, typer.Option(help="YAML with any setting; flags win over it.")]

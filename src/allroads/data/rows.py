@@ -5,6 +5,8 @@ Decided here
      would be one prompt and so fall into one split.
   2. A conversational completion is exactly one assistant message. Turns before it are the prompt.
   3. A plain `chosen` that repeats its plain prompt is kept as it is: no guess. The audit counts it.
+  4. `query` is read as `prompt`, and `reference_response` as `completion`, where no column has that
+     name.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ SHAPES = (
     "prompt, completion (demonstrations)",
     "messages (demonstrations)",
 )
+_OTHER_NAMES = {"query": "prompt", "reference_response": "completion"}
+"""Columns of the TL;DR datasets of Huang et al. 2024, arXiv:2403.17031, by what they are here."""
+_READ = {"prompt", "chosen", "rejected", "completion", "label", "messages", *_OTHER_NAMES}
 TURN = "\n\nAssistant:"
 """Ends the prompt of a dialogue in the form of Anthropic HH."""
 
@@ -96,7 +101,10 @@ def load(source: str, on_bad_row: OnBadRow = "drop") -> Loaded:
         if isinstance(located.row, BadRow):
             refuse(located.where, located.row)
         else:
-            rows.append(located)
+            # Those datasets hold every text in tokens as well: gigabytes that nobody reads.
+            row = {key: value if key in _READ else None for key, value in located.row.items()}
+            rows.append(Located(located.where, row))
+    rows = _usual_names(rows)
     texts: list[Text] = []
     kind, parse = _shape(rows, source) if rows else ("pairs", _pair)
     for where, row in rows:
@@ -127,6 +135,20 @@ def _nothing_usable(source: str, dropped: list[Dropped]) -> str:
     reasons = "; ".join(f"{count} x {reason} (first: {first[reason]})" for reason, count in counts)
     shapes = "; ".join(SHAPES)
     return f"{source}: none of its {len(dropped)} rows can be used: {reasons}. Expected {shapes}"
+
+
+def _usual_names(rows: list[Located]) -> list[Located]:
+    """The rows with the columns of `_OTHER_NAMES` called as here."""
+    columns = {key for located in rows if isinstance(located.row, dict) for key in located.row}
+    new = {old: name for old, name in _OTHER_NAMES.items() if old in columns}
+    new = {old: name for old, name in new.items() if name not in columns}
+    if not new:
+        return rows
+    return [
+        Located(where, {new.get(key, key): value for key, value in row.items()})
+        for where, row in rows
+        if isinstance(row, dict)
+    ]
 
 
 def _shape(rows: list[Located], source: str) -> tuple[Kind, Callable[[Row, str], Text]]:

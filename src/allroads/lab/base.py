@@ -15,7 +15,8 @@ from allroads.lab.jobs import fingerprint
 from allroads.models import recompute
 from allroads.models.builtin import small_transformer
 from allroads.models.device import bfloat16_gain, resolve_device
-from allroads.models.gguf import dequantised, is_gguf, note_on
+from allroads.models.gguf import note_on
+from allroads.models.hub import located
 from allroads.models.policy import Policy, load_policy
 
 
@@ -24,7 +25,7 @@ def opened(config: CompareConfig) -> tuple[Path, Policy]:
     assert config.model is not None
     # One progress bar per model is noise, and hides the one line that matters.
     transformers_logging.disable_progress_bar()
-    folder = dequantised(config.model) if is_gguf(config.model) else Path(config.model)
+    folder = located(config.model)
     policy = load_policy(
         folder, eos_id=-1, dtype=getattr(torch, config.dtype), device=resolve_device("cpu")
     )
@@ -56,6 +57,11 @@ def of_world(config: CompareConfig, world: World) -> tuple[Policy, Path | None, 
             f"model has {policy.context}"
         )
     return policy, folder, label(config, policy), hash_folder(folder)
+
+
+def data_fingerprint(config: CompareConfig, world: World) -> str:
+    """Of the task and how much of it is drawn: what all data of a world follow from."""
+    return fingerprint([world.identity, config.sizes.identity])
 
 
 def width(policy: Policy) -> int:

@@ -239,7 +239,7 @@ def _stage(job: Job) -> tuple[tuple[str, str], ...]:
         ("beta", "" if o.beta is None else f"{o.beta:g}"),
         ("starts from", _named(links["start"])),
         ("reference", _named(links["reference"])),
-        ("completions by", stage.source.who),
+        ("completions by", stage.source.words),
         ("labelled by", _named(labeller["id"]) if labeller else stage.labeller),
         ("pick", stage.pick),
         (

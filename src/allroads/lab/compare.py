@@ -12,13 +12,13 @@ import numpy as np
 from allroads import files, report
 from allroads.data.dataset import Dataset, build
 from allroads.data.tokenise import Tokeniser, load_tokeniser
-from allroads.data.worlds import World
+from allroads.data.worlds import World, title
 from allroads.errors import DataError, ModelError
 from allroads.evaluation import graders
 from allroads.lab import base
 from allroads.lab.cards import Cards
 from allroads.lab.config import CompareConfig, build_config, recipe_for
-from allroads.lab.defaults import DEFAULTS, FILES
+from allroads.lab.defaults import FILES, defaults_of
 from allroads.lab.execute import result_path
 from allroads.lab.folder import read_manifest, write_manifest, write_summaries
 from allroads.lab.jobs import Job, Plan, fingerprint, plan
@@ -28,6 +28,7 @@ from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.lab.settings import Settings
 from allroads.lab.tracking import begin, check, send_summary
 from allroads.lab.workshop import WORLD_CACHE
+from allroads.lab.writers import check_writers
 from allroads.models.builtin import world_tokenizer
 from allroads.models.device import resolve_device
 from allroads.models.lora import is_adapter, require_peft
@@ -64,7 +65,8 @@ def prepare(config: CompareConfig) -> Prepared:
 
 
 def _prepare_world(config: CompareConfig, world: World) -> Prepared:
-    defaults = DEFAULTS[world.name]
+    check_writers(world, config.sizes.writers)
+    defaults = defaults_of(world.name)
     policy, folder, model_label, model_fingerprint = base.of_world(config, world)
     settings = Settings(
         recipe=config.recipe or defaults.recipe or recipe_for(base.width(policy), config.lora),
@@ -76,9 +78,9 @@ def _prepare_world(config: CompareConfig, world: World) -> Prepared:
         parameters=policy.parameters_count,
         sample_batch=defaults.sample_batch,
         margin=config.margin or defaults.margin,
-        data_fingerprint=fingerprint([world.identity, config.sizes.model_dump()]),
+        data_fingerprint=base.data_fingerprint(config, world),
         model_fingerprint=model_fingerprint,
-        data_label=f"the built-in world '{world.name}'",
+        data_label=title(world.name),
         model_label=model_label,
         model_folder=str(folder.resolve()) if folder else None,
         model_notes=base.notes(config, folder) if folder else (),

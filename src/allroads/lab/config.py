@@ -9,12 +9,12 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from allroads.data.worlds import WORLDS, World, dials, make_world
+from allroads.data.worlds import World, check_options, is_known, make_world, needs_model
 from allroads.errors import ConfigError, nearest
 from allroads.judges.client import check_key_name, endpoint
-from allroads.lab.defaults import DEFAULTS, FILES
+from allroads.lab.defaults import defaults_of
 from allroads.lab.prepare import WorldSizes
-from allroads.models.gguf import dequantised, is_gguf
+from allroads.models.hub import located
 from allroads.models.lora import Lora
 from allroads.roads.atlas import Recipe
 from allroads.roads.stage import Choice, Road, Schedule
@@ -54,9 +54,10 @@ class CompareConfig(Choice):
     demonstrations: str | None = None
     """Demonstrations in the same formats; without them `sft-chosen` is the start."""
     model: str | None = None
-    """Folder of a causal language model with its tokenizer, or a .gguf file."""
+    """Folder of a causal language model with its tokenizer, a .gguf file, or an id of the Hub."""
     world: str | None = None
-    """A built-in world: 'routes', with its own small transformer, or 'sentiment', with `model`."""
+    """A built-in world: 'routes', 'preimage', 'secret' or 'reasoning', with a small transformer of
+    their own, 'sentiment' or 'scitldr', with `model`; or a file of the user's, FILE.py."""
     world_options: dict[str, float | int | str] = Field(default_factory=dict)
     sizes: WorldSizes = WorldSizes()
 
@@ -113,8 +114,8 @@ class CompareConfig(Choice):
     temperature: float = Field(default=1.0, gt=0)
     """At which every log-probability is taken and every evaluation sample drawn."""
     margin: float | None = Field(default=None, gt=0)
-    """A difference below this counts as none; by default 0.02 of a reward from 0 to 1, 0.1 of
-    log-odds, 0.03 of win rate."""
+    """A difference below this counts as none; by default 0.02 of a reward from 0 to 1, 0.01
+    of ROUGE-L, 0.1 of log-odds, 0.03 of win rate."""
 
     lora: Lora | None = None
     """Train low-rank adapters instead of all weights, in every stage."""
@@ -142,7 +143,7 @@ class CompareConfig(Choice):
         if isinstance(track := fields.get("track") or (), str):
             track = tuple(name.strip() for name in track.split(",") if name.strip())
         fields = {**fields, "track": track}
-        defaults = DEFAULTS.get(str(fields.get("world")), FILES)
+        defaults = defaults_of(fields.get("world"))
         if fields.get("device") == "cuda" and not fields.get("token_budget"):
             fields = {**fields, "token_budget": 32768}
         return defaults.fill(fields)
@@ -189,20 +190,17 @@ class CompareConfig(Choice):
             raise ConfigError(f"--grader {self.grader}: a world knows the truth; leave it out")
         if self.verifier is not None:
             raise ConfigError(f"--verifier {self.verifier}: a world brings its own; leave it out")
-        if self.world in WORLDS:
-            needs_model = WORLDS[self.world].needs_model
-            if needs_model and self.model is None:
+        if is_known(self.world):
+            pretrained = needs_model(self.world)
+            if pretrained and self.model is None:
                 raise ConfigError(
                     f"--world {self.world} needs --model DIR, the pretrained language model that "
                     "its roads start from"
                 )
-            if self.demonstrations or (self.model and not needs_model):
-                what = "demonstrations" if needs_model else "model and demonstrations"
+            if self.demonstrations or (self.model and not pretrained):
+                what = "demonstrations" if pretrained else "model and demonstrations"
                 raise ConfigError(f"--world brings its own {what}; leave them out")
-            names = dials(self.world)
-            for name in self.world_options:
-                if name not in names:
-                    raise ConfigError(f"unknown key 'world_options.{name}': {nearest(name, names)}")
+            check_options(self.world, self.world_options)
         if self.start not in ("auto", "sft"):
             raise ConfigError(
                 f"--start {self.start}: a world's pairs are samples of its SFT policy, so its "
@@ -221,16 +219,14 @@ class CompareConfig(Choice):
             )
 
     def make_world(self, cache: Path | None = None) -> World | None:
-        """The built-in world, if one is compared; `cache` as in `data.worlds.make_world`.
+        """The world, if one is compared; `cache` as in `data.worlds.make_world`.
 
         Raises:
             ConfigError: for an unknown world, or one of its options.
         """
         if self.world is None:
             return None
-        model = self.model
-        if model is not None and is_gguf(model):
-            model = str(dequantised(model))
+        model = None if self.model is None else str(located(self.model))
         return make_world(self.world, model=model, cache=cache, **self.world_options)
 
     @property

@@ -68,7 +68,7 @@ ROUTES = Defaults(
     sample_batch=1024,
     margin=0.02,
 )
-"""For the built-in transformer."""
+"""For the built-in transformer: routes, and all synthetic worlds."""
 
 SENTIMENT = Defaults(
     settings={
@@ -94,5 +94,25 @@ SENTIMENT = Defaults(
 )
 """For a pretrained model of a few million weights, whose width is some hundreds."""
 
-DEFAULTS = {"routes": ROUTES, "sentiment": SENTIMENT}
-"""By world."""
+SCITLDR = Defaults(
+    settings={
+        "betas": (0.05, 0.2),
+        "snapshots": 2,
+        "eval_prompts": 200,
+        "ns": (2, 4, 8),
+        "pool": 16,
+        "token_budget": 4096,
+    },
+    sizes={"demonstrations": 1900, "pairs": 1900, "selection_pairs": 600, "test_pairs": 600},
+    sample_batch=128,
+    margin=0.01,
+)
+"""For any pretrained model: schedules follow from its width."""
+
+DEFAULTS = {"routes": ROUTES, "sentiment": SENTIMENT, "scitldr": SCITLDR}
+"""By world; what holds for routes holds for all that bring a vocabulary of their own."""
+
+
+def defaults_of(world: str | None) -> Defaults:
+    """The defaults of a world, or of a comparison on files."""
+    return FILES if world is None else DEFAULTS.get(world, ROUTES)

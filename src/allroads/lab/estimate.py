@@ -120,7 +120,9 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
         shape.prompt_length + shape.sample_length,
     )
     if job.kind == "stage":
-        return _stage_tokens(job.stage, job.spec["split"], shape)
+        name = job.spec["links"]["replayed"]
+        replayed = prepared.plan.jobs[name].stage if name else None
+        return _stage_tokens(job.stage, job.spec["split"], shape, replayed)
     limit = prepared.config.eval_prompts
     test = min(limit, shape.prompts["test"])
     most_train, most_selection = answered(limit)
@@ -151,30 +153,46 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
     return Tokens()
 
 
-def _stage_tokens(stage: Stage, split: str, shape: Shape) -> Tokens:
+def _stage_tokens(stage: Stage, split: str, shape: Shape, replayed: Stage | None) -> Tokens:
     schedule = stage.schedule
     row = shape.prompt_length + shape.completion_length
     reference = 1 if stage.objective.reference else 0
     if not stage.source.sampled:
         sides = 1 if stage.yields == "single" else 2
         units = shape.demonstrations if stage.source.who == DEMONSTRATIONS else shape.pairs[split]
+        if replayed is not None:
+            units = _answered(replayed, split, shape)
         once = units * sides * row
-        return Tokens(once * schedule.epochs, 0, once * reference)
-    prompts = shape.prompts["train"]
-    if stage.source.refresh == "update":
-        prompts = schedule.rounds * min(schedule.batch_size, prompts)
+        return Tokens(once * _passes(schedule, units), 0, once * reference)
+    prompts = _answered(stage, split, shape)
+    passes = schedule.epochs if stage.source.refresh == "update" else _passes(schedule, prompts)
     k = stage.source.per_prompt or 1
     used = {"group": k, "winners": 1}.get(stage.pick, 2)
     networks = 1 if stage.objective.critic is None else 2
     again = 0 if stage.on_policy else 1
     asked = _requests(prompts, k) if stage.labeller == JUDGE else 0.0
     sampled = shape.prompt_length + shape.sample_length
+    leads = 2 * shape.pairs[split] * row if stage.pick == "margin-matched" else 0.0
     return Tokens(
-        prompts * used * sampled * schedule.epochs * networks,
+        prompts * used * sampled * passes * networks,
         prompts * k * shape.sample_length,
-        prompts * sampled * (k + used * (reference + again + networks - 1)),
+        prompts * sampled * (k + used * (reference + again + networks - 1)) + leads,
         asked=asked,
     )
+
+
+def _answered(stage: Stage, split: str, shape: Shape) -> int:
+    """Prompts that a stage which samples answers, in all its rounds."""
+    once = shape.prompts["train"] if stage.source.prompts == "all" else shape.pairs[split]
+    if stage.source.refresh != "update":
+        return once
+    return stage.schedule.rounds * min(stage.schedule.batch_size, once)
+
+
+def _passes(schedule: Schedule, units: float) -> float:
+    if schedule.updates is None:
+        return schedule.epochs
+    return schedule.updates * schedule.batch_size / max(units, schedule.batch_size)
 
 
 def _requests(prompts: float, completions: int) -> float:

@@ -22,22 +22,25 @@ from allroads.evaluation.scorers import margins
 from allroads.evaluation.wins import Wins
 from allroads.judges import GlobalLabeller
 from allroads.lab.jobs import SELECTION, Job, fingerprint
-from allroads.lab.prepare import label_entropy, with_pairs
+from allroads.lab.prepare import label_entropy, paraphrased, with_pairs
 from allroads.lab.tracking import about_stage, tracked
 from allroads.lab.workshop import Workshop
 from allroads.models.critic import ActorCritic
 from allroads.models.reward_model import RewardModel
 from allroads.models.states import Rows
-from allroads.roads import checkpoint
+from allroads.roads import checkpoint, replay
 from allroads.roads.accumulate import Trainee
 from allroads.roads.loop import Keeping, clear_checkpoints, train
 from allroads.roads.stage import Stage
 from allroads.roads.supplies import Supplies
+from allroads.roads.units import Round
 from allroads.seeding import child
 from allroads.types import Completion, Pair, Prompt, Split, Verifier
 
 FAILED = "failed"
 """Key of a result that is not there, with the reason."""
+PARAPHRASED = "paraphrased"
+"""Key of a scorer's margins on the held-out pairs in other tokens, where the world has them."""
 Progress = Callable[[int, int], None]
 _TRAIN_PAIRS = 150
 """Training pairs on which a scorer is judged, beside all held-out ones."""
@@ -140,6 +143,7 @@ def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
         token_budget=shop.config.token_budget,
         sample_batch=shop.settings.sample_batch,
         fixed_length=shop.settings.fixed_length,
+        replayed=_replayed(shop, links["replayed"]),
         reference_cache=_reference_cache(shop, job, stage),
     )
     folder = shop.folder / "checkpoints" / job.id
@@ -165,10 +169,20 @@ def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
             "reference": links["reference"],
             "beta": None if objective.beta is None else objective.price,
             "over_tokens": objective.over_tokens,
+            "temperature": objective.at(shop.config.temperature),
         },
     )
     clear_checkpoints(keeping)
     return {"cost": cost.model_dump(), "seed": job.seed}
+
+
+def _replayed(shop: Workshop, name: str) -> Round | None:
+    """The pairs that the stage of this job was trained on."""
+    if not name:
+        return None
+    folder = shop.folder / "checkpoints" / name
+    stage = Stage.model_validate(files.read_json(folder / "stage.json")["stage"])
+    return replay.kept(folder, stage.schedule.rounds)
 
 
 def _reference_cache(shop: Workshop, job: Job, stage: Stage) -> Path:
@@ -176,7 +190,8 @@ def _reference_cache(shop: Workshop, job: Job, stage: Stage) -> Path:
     same = [job.spec["links"]["reference"], job.seed, job.spec["split"], stage.source.who]
     same += [stage.pick, shop.settings.data_fingerprint, shop.settings.model_fingerprint]
     same += [need for need in job.needs if shop.pairs_path(need).is_file()]
-    same += [shop.config.temperature, shop.config.dtype, shop.config.token_budget]
+    same += [stage.objective.at(shop.config.temperature), shop.config.dtype]
+    same += [shop.config.token_budget]
     return shop.folder / "cache" / f"reference-logprobs-{fingerprint(same)}.json"
 
 
@@ -330,11 +345,11 @@ def _scorer(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     labeller = shop.scorer(job.spec["target"], job.seed)
     if job.spec["beta"] is not None:
         assert labeller.origin == "data"
-    train_pairs = dataset.pairs["train"][:_TRAIN_PAIRS]
-    return {
-        "test": margins(labeller, dataset.pairs["test"]),
-        "train": margins(labeller, train_pairs),
-    }
+    test_pairs, train_pairs = dataset.pairs["test"], dataset.pairs["train"][:_TRAIN_PAIRS]
+    out = {"test": margins(labeller, test_pairs), "train": margins(labeller, train_pairs)}
+    if shop.world is not None and (reworded := paraphrased(shop.world, test_pairs)):
+        out[PARAPHRASED] = margins(labeller, reworded)
+    return out
 
 
 def _grader(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def write_manifest(
         "platform": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: version_of(name) for name in _PACKAGES},
-        "revision": _revision(),
+        "revision": revision(),
     }
     if path.is_file():
         before = files.read_json(path)
@@ -95,7 +95,7 @@ def version_of(name: str) -> str:
         return "not installed"
 
 
-def _revision() -> str:
+def revision() -> str:
     """The git revision of this library's own checkout, '' when it is installed from a wheel."""
     here = Path(__file__).resolve().parent
     try:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from allroads.errors import ConfigError
 from allroads.judges.template import Template
 from allroads.lab.config import CompareConfig
-from allroads.roads.atlas import Recipe, atlas
+from allroads.roads.atlas import Recipe, atlas, every_road
 from allroads.roads.relabel import named
 from allroads.roads.stage import (
     BASE,
@@ -110,7 +110,7 @@ def chosen_roads(config: CompareConfig, recipe: Recipe) -> list[Road]:
         ConfigError: for an unknown name, with the nearest valid one; for a road that the data
             cannot feed.
     """
-    table = atlas(config.start_stage, recipe)
+    table = every_road(config.start_stage, recipe)
     for road in config.custom:
         if road.name in table:
             raise ConfigError(f"custom road {road.name!r} has the name of a built-in road")
@@ -122,11 +122,12 @@ def chosen_roads(config: CompareConfig, recipe: Recipe) -> list[Road]:
         for stage in road.stages:
             _check_outside(road, stage, config)
             follows = stage.pick == "group" or stage.objective.reference == WRITER
-            if follows and stage.source.temperature != config.temperature:
+            taken = stage.objective.at(config.temperature)
+            if follows and stage.source.temperature != taken:
                 raise ConfigError(
                     f"road {road.name!r}: stage {stage.name!r} samples at temperature "
                     f"{stage.source.temperature:g}, but log-probabilities are taken at "
-                    f"{config.temperature:g}; ratios to the policy that wrote need both the same"
+                    f"{taken:g}; ratios to the policy that wrote need both the same"
                 )
             if stage.source.who == "demonstrations" and not (config.world or config.demonstrations):
                 raise ConfigError(
@@ -350,12 +351,17 @@ class _Maker:
     ) -> str:
         resolved = {
             "start": links.get(stage.start, BASE),
-            "writer": links.get(stage.source.who, BASE if stage.source.who == BASE else ""),
+            "writer": "",
+            "replayed": links[stage.source.who] if stage.source.replayed else "",
             "labeller": self._labeller(stage, links),
             "reference": self._reference(stage, links),
             "critic": links.get(stage.critic, ""),
         }
-        parents = [resolved[key] for key in ("start", "writer", "reference", "critic")]
+        if stage.source.sampled:
+            own = BASE if stage.source.who == BASE else ""
+            resolved["writer"] = links.get(stage.source.who, own)
+        roles = ("start", "writer", "replayed", "reference", "critic")
+        parents = [resolved[key] for key in roles]
         parents.append(resolved["labeller"]["id"] if resolved["labeller"] else "")
         if self._pairs is not None and stage.source.who != DEMONSTRATIONS:
             parents.append(self._pairs)

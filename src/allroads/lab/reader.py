@@ -18,8 +18,9 @@ from allroads.data.audit import Audit
 from allroads.evaluation import graders, scorers
 from allroads.evaluation.graders import Grade
 from allroads.lab.config import CompareConfig
-from allroads.lab.execute import FAILED, result_path
+from allroads.lab.execute import FAILED, PARAPHRASED, result_path
 from allroads.lab.jobs import SELECTION, Cell, Plan
+from allroads.lab.selection import worth
 from allroads.lab.verdict import to_mean
 from allroads.records import Answer, Bin, Cost, Failure, LedgerRow, Mean, RewardModelRow, Sample
 
@@ -45,6 +46,7 @@ class Moment:
     proxy: NDArray | None
     check: NDArray | None
     selection: float
+    """What settings are selected by: see `lab.selection`."""
     answers: list[list[dict[str, Any]]]
     """By seed: one answer to each test prompt."""
 
@@ -162,6 +164,7 @@ class Reader:
         raw = [self._result(job_id) for job_id in jobs]
         test = [np.array(r["test"]) for r in raw]
         train = [np.array(r["train"]) for r in raw]
+        reworded = [np.array(r[PARAPHRASED]) for r in raw if PARAPHRASED in r]
         calibrations = [scorers.calibration(m) for m in test]
         pooled = scorers.calibration(np.concatenate(test))[1]
         description = {
@@ -175,6 +178,8 @@ class Reader:
             description=description,
             accuracy=self._over_pairs(test, scorers.hits),
             nll=self._over_pairs(test, scorers.nll),
+            paraphrased_accuracy=self._over_pairs(reworded, scorers.hits) if reworded else None,
+            paraphrased_nll=self._over_pairs(reworded, scorers.nll) if reworded else None,
             ece=to_mean(stats.seed_mean([c[0] for c in calibrations]), least=0.0, most=1.0),
             train_accuracy=to_mean(
                 stats.seed_mean([scorers.hits(m).mean() for m in train]), least=0.0, most=1.0
@@ -281,18 +286,19 @@ def _moment(
         return None if any(v is None for v in values) else np.array(values, dtype=float)
 
     gains = [row["selection"] - start[cell.seed] for cell, row in zip(cells, rows, strict=True)]
+    kl = table("kl")
     return Moment(
         cell=cells[0],
         fraction=rows[0]["fraction"],
         metric=table("metric"),
-        kl=table("kl"),
+        kl=kl,
         length=table("length"),
         opponent_length=per_seed("opponent_length"),
         no_eos=table("no_eos"),
         metric_train=per_seed("metric_train"),
         proxy=per_seed("proxy"),
         check=table("check") if all("check" in row for row in rows) else None,
-        selection=float(np.mean(gains)),
+        selection=worth(float(np.mean(gains)), float(kl.mean())),
         answers=[row["answers"] for row in rows],
     )
 

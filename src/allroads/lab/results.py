@@ -247,7 +247,7 @@ def _stage_rows(config: CompareConfig, settings: Settings) -> list[StageRow]:
         for stage in road.stages:
             o, s = stage.objective, stage.source
             who = (
-                s.who
+                s.words
                 if not s.sampled
                 else (
                     f"{s.who}, {s.per_prompt or 'N'} per prompt, fresh every {s.refresh}"

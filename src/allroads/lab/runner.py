@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gc
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -64,11 +65,14 @@ def run_jobs(
     config: CompareConfig,
     settings: Settings,
     listener: Listener,
+    *,
+    until: float = math.inf,
 ) -> None:
-    """Do every job that is not done; returns when all are.
+    """Do every job that is not done; returns when all are, or when the time is up.
 
     With one process the jobs run here; with more, in that many workers of `config.threads` threads
-    each. The result does not depend on the number of processes.
+    each. The result does not depend on the number of processes. After `until` (of `time.monotonic`)
+    no job is begun; those that run are finished.
 
     Raises:
         AllroadsError: what a job raised; finished jobs stay finished.
@@ -82,9 +86,9 @@ def run_jobs(
     if not left:
         return
     if config.processes == 1:
-        _run_here(left, folder, config, settings, listener)
+        _run_here(left, folder, config, settings, listener, until)
     else:
-        _run_in_pool(left, done, folder, config, settings, listener)
+        _run_in_pool(left, done, folder, config, settings, listener, until)
 
 
 def _run_here(
@@ -93,6 +97,7 @@ def _run_here(
     config: CompareConfig,
     settings: Settings,
     listener: Listener,
+    until: float,
 ) -> None:
     import torch
 
@@ -105,6 +110,8 @@ def _run_here(
     try:
         shop = Workshop(folder, config, settings)
         for name, job in left.items():
+            if time.monotonic() > until:
+                return
 
             def progress(step: int, total: int, name: str = name) -> None:
                 listener(("progress", name, step, total))
@@ -124,6 +131,7 @@ def _run_in_pool(
     config: CompareConfig,
     settings: Settings,
     listener: Listener,
+    until: float,
 ) -> None:
     context = workers.begin()
     events: Any = context.Queue()
@@ -137,6 +145,8 @@ def _run_in_pool(
     ) as pool:
         try:
             while waiting or running:
+                if time.monotonic() > until:
+                    waiting.clear()
                 for name in _ready(waiting, done, config.processes - len(running)):
                     running[pool.submit(_work, waiting.pop(name))] = name
                 finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)

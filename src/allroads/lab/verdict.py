@@ -8,22 +8,23 @@ from collections.abc import Mapping, Sequence
 from numpy.typing import NDArray
 
 from allroads import stats
+from allroads.lab.selection import PRICE
 from allroads.records import Comparison, Mean, Verdict
 
 ALPHA = 0.05
 
 RULE = (
     "Every road is taken at the setting (and moment of its training) that the selection scorer "
-    "prefers, then compared with {baseline} on the same held-out prompts and seeds. 'Better' or "
-    "'worse' needs a paired two-way (seed, prompt) t test at 5 %, Holm-adjusted over all "
-    "comparisons on this page; 'equivalent' needs two one-sided tests at 5 % against a margin of "
-    "{margin:g}; anything else is undecided. A setting that cannot be trained with one seed is "
-    "left out with all. One seed gives no verdict. Where a grader stands in for the truth, a "
-    "verdict needs a grader that on held-out pairs is right more often than a coin, than length "
-    "and than tf-idf (both fitted on the grader's own pairs), each difference with its whole 95 % "
-    "interval (t, clustered by conversation), on at least 10 of them. A road labelled from "
-    "outside (a verifier, a judge, a given reward model) is never counted as evidence that two "
-    "stages pay."
+    "prefers at a price of {price:g} log-odds for a nat of KL, then compared with {baseline} on "
+    "the same held-out prompts and seeds. 'Better' or 'worse' needs a paired two-way (seed, "
+    "prompt) t test at 5 %, Holm-adjusted over all comparisons on this page; 'equivalent' needs "
+    "two one-sided tests at 5 % against a margin of {margin:g}; anything else is undecided. A "
+    "setting that cannot be trained with one seed is left out with all. One seed gives no "
+    "verdict. Where a grader stands in for the truth, a verdict needs a grader that on held-out "
+    "pairs is right more often than a coin, than length and than tf-idf (both fitted on the "
+    "grader's own pairs), each difference with its whole 95 % interval (t, clustered by "
+    "conversation), on at least 10 of them. A road labelled from outside (a verifier, a judge, a "
+    "given reward model) is never counted as evidence that two stages pay."
 )
 
 
@@ -105,7 +106,7 @@ def decide(
         refusals: why nothing may be concluded, in plain sentences; empty when something may.
         failed: roads that could not be trained at any setting.
     """
-    rule = RULE.format(baseline=baseline, margin=margin)
+    rule = RULE.format(baseline=baseline, margin=margin, price=PRICE)
     if refusals:
         headline = "No verdict: " + refusals[0]
         return Verdict(headline=headline, reasons=tuple(refusals[1:]), decided=False, rule=rule)

@@ -14,7 +14,7 @@ from transformers.utils import logging as transformers_logging
 from allroads import files
 from allroads.data.dataset import Dataset
 from allroads.data.tokenise import Tokeniser, load_tokeniser
-from allroads.data.worlds import World
+from allroads.data.worlds import World, is_file
 from allroads.errors import ModelError, RunFolderError
 from allroads.evaluation.graders import Grader, TextPairs, fit_grader
 from allroads.evaluation.wins import Draw, Wins
@@ -28,6 +28,7 @@ from allroads.judges import (
     load_verifier,
     reading_text,
 )
+from allroads.lab import base
 from allroads.lab.config import CompareConfig
 from allroads.lab.jobs import GIVEN, fingerprint
 from allroads.lab.outside import judge_of
@@ -73,8 +74,19 @@ class Workshop:
 
     @cached_property
     def world(self) -> World | None:
-        """The built-in world, if the run has one."""
-        return self.config.make_world(cache=self.folder / WORLD_CACHE)
+        """The world, if the run has one; a user's as it was when the run was planned.
+
+        Raises:
+            RunFolderError: when the user's file has changed since.
+        """
+        made = self.config.make_world(cache=self.folder / WORLD_CACHE)
+        if made is not None and is_file(made.name):
+            if base.data_fingerprint(self.config, made) != self.settings.data_fingerprint:
+                raise RunFolderError(
+                    f"--world {made.name}: the file has changed while the run was going on; it is "
+                    "another world now, which needs another --out"
+                )
+        return made
 
     @cached_property
     def tokeniser(self) -> Tokeniser:
@@ -263,7 +275,7 @@ class Workshop:
             self.policy(job_id, seed),
             self.policy(made["reference"], seed) if made["reference"] else None,
             made["beta"],
-            self.config.temperature,
+            made.get("temperature", self.config.temperature),
             self.config.token_budget,
             over_tokens=made["over_tokens"],
         )

@@ -110,7 +110,7 @@ def frontier(results: Results) -> Picture | None:
         _polyline(axes, [(p.kl.value, p.reward.value) for p in line], index)
         for point in mine:
             _mark(axes, point, index)
-    _root_scale(axes, [*(p.kl.value for p in shown), *_bounds(shown)])
+    root_scale(axes, [*(p.kl.value for p in shown), *_bounds(shown)])
     axes.set_xlabel(KL_LABEL)
     ink.round_ticks(axes, "y")
     keys = [ink.series_key(i, road) for i, road in enumerate(reading.roads(results))]
@@ -162,7 +162,7 @@ def overoptimisation(results: Results) -> Picture | None:
                         markersize=5,
                     )
     for axes in (upper, lower):
-        _root_scale(axes, kls)
+        root_scale(axes, kls)
         ink.round_ticks(axes, "y")
     upper.set_xticklabels([])
     lower.set_xlabel(KL_LABEL)
@@ -228,8 +228,14 @@ def _mark(axes: Axes, point: Point, index: int) -> None:
         axes.plot(point.kl_bound, y, marker="|", markersize=11, color=hue)
 
 
-def _root_scale(axes: Axes, values: Sequence[float]) -> None:
-    """A horizontal axis stretched near zero, with round ticks that leave room for their labels."""
+def root_scale(axes: Axes, values: Sequence[float], *, room: float = 0.12) -> None:
+    """A horizontal axis stretched near zero, with round ticks that leave room for their labels.
+
+    Args:
+        axes: theirs.
+        values: what must be seen.
+        room: between two ticks, in widths of the axes; half as much again for decimals.
+    """
     top = max(*values, 0.0, 0.0) * 1.06
     top = top if top > 1e-3 else 1.0
     low = min(*values, 0.0, 0.0)
@@ -241,7 +247,7 @@ def _root_scale(axes: Axes, values: Sequence[float]) -> None:
         ),
     )
     steps = [m * 10.0**e for e in range(-4, 7) for m in (1, 2, 3, 4, 5, 7)]
-    room = (0.12 if top > 1 else 0.18) * math.sqrt(top)
+    room *= (1 if top > 1 else 1.5) * math.sqrt(top)
     ticks = [0.0]
     latest = math.inf
     for step in [s for s in reversed(steps) if s <= top]:

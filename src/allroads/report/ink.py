@@ -123,6 +123,14 @@ def plain(text: str, limit: int) -> str:
     return flat if len(flat) <= limit else flat[: limit - 1].rstrip() + "…"
 
 
+def wrapped(text: str, width: int, lines: int) -> list[str]:
+    """`text` in at most so many lines of so many characters; what does not fit is cut."""
+    rows = textwrap.wrap(plain(text, 4 * width), width, break_long_words=True) or [""]
+    if len(rows) > lines:
+        rows = [*rows[: lines - 1], plain(" ".join(rows[lines - 1 :]), width)]
+    return rows
+
+
 def sign(shape: str, *, stroke: str, fill: str, size: float = 7, line: str = "") -> Markup:
     """A legend's sign: `shape` is a matplotlib marker; `line` the dash pattern behind it, or ''."""
     style = MarkerStyle(shape)
@@ -170,18 +178,18 @@ def round_ticks(axes: Axes, which: str) -> None:
 class Sheet:
     """One drawing in page units (origin at the top left), turned into themed inline SVG."""
 
-    def __init__(self, name: str, height: float) -> None:
-        """An empty sheet of `WIDTH` × `height`; `name` prefixes its ids."""
-        self.name, self.height = name, height
+    def __init__(self, name: str, height: float, width: float = WIDTH) -> None:
+        """An empty sheet of `width` × `height`; `name` prefixes its ids."""
+        self.name, self.height, self.width = name, height, width
         self._words: list[str] = []
-        self.figure = Figure(figsize=(WIDTH / 72, height / 72), facecolor="none")
+        self.figure = Figure(figsize=(width / 72, height / 72), facecolor="none")
         FigureCanvasSVG(self.figure)
 
     def axes(self, *, top: float, bottom: float, left: float = 44, right: float = 12) -> Axes:
         """Axes between these margins, each measured from the sheet's own edge."""
-        width = (WIDTH - left - right) / WIDTH
+        width = (self.width - left - right) / self.width
         height = (self.height - top - bottom) / self.height
-        return self.figure.add_axes((left / WIDTH, bottom / self.height, width, height))
+        return self.figure.add_axes((left / self.width, bottom / self.height, width, height))
 
     def word(self, text: str, limit: int = 60) -> str:
         """A placeholder for text of the data; `svg` replaces it."""
@@ -190,12 +198,10 @@ class Sheet:
 
     def heading(self, y: float, text: str, lines: int = 2) -> float:
         """Write what the axes show, `y` units from the top; returns where the axes can start."""
-        rows = textwrap.wrap(plain(text, 200), 48, break_long_words=True) or [""]
-        if len(rows) > lines:
-            rows = [*rows[: lines - 1], plain(" ".join(rows[lines - 1 :]), 48)]
+        rows = wrapped(text, int(48 * self.width / WIDTH), lines)
         for k, row in enumerate(rows):
             height = 1 - (y + 15 * k) / self.height
-            self.figure.text(2 / WIDTH, height, self.word(row), va="baseline")
+            self.figure.text(2 / self.width, height, self.word(row), va="baseline")
         return y + 15 * (len(rows) - 1) + 13
 
     def svg(self, label: str) -> Markup:
@@ -206,7 +212,7 @@ class Sheet:
         root = ElementTree.Element(
             "svg",
             {
-                "viewBox": f"0 0 {WIDTH:g} {self.height:g}",
+                "viewBox": f"0 0 {self.width:g} {self.height:g}",
                 "role": "img",
                 "aria-label": plain(label, 1500),
             },

@@ -200,31 +200,40 @@ def of_points(results: Results, points: tuple[Point, ...]) -> Table:
 
 def of_reward_models(results: Results) -> Table:
     """How well each scorer predicts held-out preferences, and what it is."""
-    usual = numbers.usual_size(row.accuracy for row in results.reward_models)
+    rows = results.reward_models
+    usual = numbers.usual_size(row.accuracy for row in rows)
+    reworded = any(row.paraphrased_accuracy is not None for row in rows)
+    caption = f"{usual} unless the cell says otherwise. NLL in nats per pair: 0.693 is a coin."
+    if reworded:
+        caption += " Paraphrased: the same held-out pairs in other tokens that mean the same."
     return Table(
-        caption=f"{usual} unless the cell says otherwise. NLL in nats per pair: 0.693 is a coin.",
+        caption=caption,
         columns=(
             "Scorer",
             "What it is",
             "Accuracy, held-out",
+            *(("Accuracy, paraphrased",) if reworded else ()),
             "Accuracy, training",
             "NLL, held-out",
+            *(("NLL, paraphrased",) if reworded else ()),
             "NLL, training",
             "Calibration error",
             "Held-out pairs",
         ),
-        rows=tuple(_reward_model_cells(row, usual) for row in results.reward_models),
+        rows=tuple(_reward_model_cells(row, usual, reworded=reworded) for row in rows),
         words=(1,),
     )
 
 
-def _reward_model_cells(row: RewardModelRow, usual: str) -> tuple[Cell, ...]:
+def _reward_model_cells(row: RewardModelRow, usual: str, *, reworded: bool) -> tuple[Cell, ...]:
     return (
         Cell(text=row.name),
         Cell(text=KINDS[row.kind], sub=_filled(row.description)),
         share(row.accuracy, usual),
+        *((share(row.paraphrased_accuracy, usual),) if reworded else ()),
         share(row.train_accuracy, usual),
         measured(row.nll, usual),
+        *((measured(row.paraphrased_nll, usual),) if reworded else ()),
         measured(row.train_nll, usual),
         share(row.ece, usual),
         Cell(text=numbers.count(row.pairs)),

@@ -102,7 +102,9 @@ def _kl_baseline(
     total, count = 0.0, 0
     for part in _pieces(units, supplies.token_budget):
         rows = _rows([(u.prompt, u.mismatched or ()) for u in part])
-        logprob = policy.sequence_logprobs(rows, temperature=supplies.temperature)
+        logprob = policy.sequence_logprobs(
+            rows, temperature=stage.objective.at(supplies.temperature)
+        )
         total += float(logprob.double().sum())
         total -= sum(value for u in part for value in u.mismatched_reference or ())
         count += len(rows)
@@ -125,7 +127,8 @@ def _scored(
         scores = trainee.scores(rows)
         return Scored(score=scores.view(-1, k), lengths=lengths.view(-1, k).to(scores.device))
     policy = trainee.policy if isinstance(trainee, ActorCritic) else trainee
-    token_BT, mask_BT = policy.token_logprobs(rows, temperature=supplies.temperature)
+    temperature = stage.objective.at(supplies.temperature)
+    token_BT, mask_BT = policy.token_logprobs(rows, temperature=temperature)
     logprob = token_BT.sum(dim=1)
     lengths = lengths.to(logprob.device)
 

@@ -33,17 +33,33 @@ class Source(Choice):
 
     who: str
     """'demonstrations', 'pairs', 'self' (the policy in training) or the name of a stage."""
+    prompts: Literal["all", "pairs"] = "all"
+    """Which prompts a policy answers: all training prompts, each once a lap; or those of the
+    training pairs alone, each as often as it has pairs."""
     per_prompt: int | None = 1
     """Completions per prompt; None: to be given (the N that a comparison varies)."""
     temperature: float = Field(default=1.0, ge=0)
-    """Sampling temperature; log-probabilities are taken at the run's one temperature."""
-    refresh: Literal["once", "round", "update"] = "once"
-    """Fresh samples once for all prompts, every round of several updates, or every update."""
+    """Sampling temperature; log-probabilities are taken at the run's, see
+    `Objective.temperature`."""
+    refresh: Literal["once", "round", "update", "never"] = "once"
+    """Fresh samples once for all prompts, every round of several updates, or every update. Never:
+    nothing is drawn, the pairs on which the stage `who` was trained are trained on again, in an
+    order of their own (Tang et al. 2024, arXiv:2405.08448, shuffled on-policy data)."""
 
     @property
     def sampled(self) -> bool:
-        """Whether a policy writes, rather than the data."""
-        return self.who not in (DEMONSTRATIONS, PAIRS)
+        """Whether a policy writes, rather than the data or an earlier stage's record."""
+        return self.who not in (DEMONSTRATIONS, PAIRS) and not self.replayed
+
+    @property
+    def replayed(self) -> bool:
+        """Whether the completions are those of an earlier stage, as it picked them."""
+        return self.refresh == "never"
+
+    @property
+    def words(self) -> str:
+        """Who writes, where nothing is sampled."""
+        return f"the pairs of {self.who}" if self.replayed else self.who
 
 
 class Critic(Choice):
@@ -86,6 +102,10 @@ class Objective(Choice):
     """What an implicit reward takes over a completion's tokens."""
     margin: float = 0.0
     """By how much the better reward must lead, reward units."""
+    temperature: float | None = Field(default=None, gt=0)
+    """At which an implicit reward's log-probabilities are taken, the policy's and the reference's;
+    None: the run's. A small one makes differences of logits, and with them beta, so much larger:
+    0.1 about ten times."""
     smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of the labels that are taken to be wrong."""
     weight: float = Field(default=1.0, ge=0)
@@ -126,6 +146,10 @@ class Objective(Choice):
         """Whether a beta means anything here."""
         return self.score == "implicit" or self.kl != "none"
 
+    def at(self, run: float) -> float:
+        """The temperature of this loss's log-probabilities, where the run's is `run`."""
+        return run if self.temperature is None else self.temperature
+
     @property
     def price(self) -> float:
         """Beta as the loss uses it.
@@ -148,6 +172,9 @@ class Schedule(Choice):
     """Passes over the data, or over each batch of samples."""
     rounds: int = Field(default=1, ge=1)
     """Batches of fresh samples; with refresh 'update' this is the number of updates."""
+    updates: int | None = Field(default=None, ge=1)
+    """Optimiser steps in all, over as many passes as they take; None: `epochs` passes. For stages
+    of one round."""
     warmup: float = Field(default=0.05, ge=0, le=1)
     """Share of the steps over which the learning rate rises from 0."""
     decay: Literal["cosine", "linear", "constant"] = "cosine"

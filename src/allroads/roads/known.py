@@ -45,8 +45,10 @@ def about_data(
     The reference's log-probabilities are kept in a file where the rows come from the data alone.
     """
     reference = _reference(stage, supplies, writer)
-    cache = supplies.reference_cache if writer is None and stage.pick != "two" else None
-    values = _whole(reference, [(u.prompt, u.completions) for u in units], supplies, cost, cache)
+    of_data = writer is None and stage.pick != "two" and not stage.source.replayed
+    cache = supplies.reference_cache if of_data else None
+    asked = [(u.prompt, u.completions) for u in units]
+    values = _whole(stage, reference, asked, supplies, cost, cache)
     if values is not None:
         units = [replace(u, reference=v) for u, v in zip(units, values, strict=True)]
     return _with_mismatched(stage, supplies, units, cost)
@@ -80,7 +82,7 @@ def about_samples(
     loss = LOSSES[stage.objective.loss]
     same = stage.source.temperature == supplies.temperature
     if loss.takes == "group" and not (stage.on_policy and same):
-        behaviour = _logprobs(writer, rows, supplies, cost)
+        behaviour = _logprobs(stage, writer, rows, supplies, cost)
     if behaviour is not drawn and same:
         gaps = [
             abs(a - b)
@@ -89,7 +91,7 @@ def about_samples(
         ]
         facts["mismatch"] = sum(gaps) / len(gaps)
     frozen = _reference(stage, supplies, writer)
-    reference = None if frozen is None else _logprobs(frozen(), rows, supplies, cost)
+    reference = None if frozen is None else _logprobs(stage, frozen(), rows, supplies, cost)
     tokens = _per_unit(k, behaviour=behaviour, reference=reference)
     units = [
         Unit(
@@ -140,18 +142,20 @@ def _ledger(cost: Cost, parameters: int, rows: Rows) -> None:
 
 @torch.no_grad()
 def _logprobs(
-    policy: Policy, rows: Rows, supplies: Supplies, cost: Cost
+    stage: Stage, policy: Policy, rows: Rows, supplies: Supplies, cost: Cost
 ) -> list[tuple[float, ...]]:
     _ledger(cost, policy.parameters_count, rows)
+    temperature = stage.objective.at(supplies.temperature)
     return each_token(
         rows,
         supplies.token_budget,
-        lambda part: policy.token_logprobs(part, temperature=supplies.temperature)[0],
+        lambda part: policy.token_logprobs(part, temperature=temperature)[0],
     )
 
 
 @torch.no_grad()
 def _whole(
+    stage: Stage,
     opener: Opener | None,
     units: Sequence[tuple[Tokens, Sequence[Tokens]]],
     supplies: Supplies,
@@ -170,10 +174,11 @@ def _whole(
         known = files.read_json(cache)
     else:
         policy = opener()
+        temperature = stage.objective.at(supplies.temperature)
         values = by_tokens(
             rows,
             supplies.token_budget,
-            lambda part: policy.sequence_logprobs(part, temperature=supplies.temperature),
+            lambda part: policy.sequence_logprobs(part, temperature=temperature),
         )
         known = {"parameters": policy.parameters_count, "logprobs": values}
         if cache is not None:
@@ -203,7 +208,7 @@ def _with_mismatched(stage: Stage, supplies: Supplies, units: list[Unit], cost: 
             j += 1
         out.append(replace(unit, mismatched=units[j % len(units)].completions))
     asked = [(u.prompt, u.mismatched or ()) for u in out]
-    values = _whole(supplies.reference, asked, supplies, cost, None)
+    values = _whole(stage, supplies.reference, asked, supplies, cost, None)
     if values is None:
         return out
     return [replace(u, mismatched_reference=v) for u, v in zip(out, values, strict=True)]

@@ -20,11 +20,11 @@ from allroads.models.critic import ActorCritic
 from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel
 from allroads.records import Cost
-from allroads.roads import checkpoint
+from allroads.roads import checkpoint, replay
 from allroads.roads.accumulate import Trainee, accumulate
 from allroads.roads.checkpoint import Position, State
 from allroads.roads.optimiser import Optimiser
-from allroads.roads.sources import gather, planned_slots
+from allroads.roads.sources import gather, planned_slots, with_leads
 from allroads.roads.stage import Schedule, Stage
 from allroads.roads.supplies import Supplies
 from allroads.roads.units import Round, Unit
@@ -57,6 +57,8 @@ class Keeping:
 
 def steps_per_round(stage: Stage, slots: int) -> int:
     """Optimiser steps that one round takes."""
+    if stage.schedule.updates is not None:
+        return stage.schedule.updates
     return stage.schedule.epochs * math.ceil(slots / stage.schedule.batch_size)
 
 
@@ -71,7 +73,8 @@ def train(
     """Train `trainee` in place through all rounds of a stage, from its last checkpoint if any.
 
     Writes `metrics.jsonl`, one line a step, and the snapshots; the caller saves the final model.
-    `tell` hears each line as it is written.
+    `tell` hears each line as it is written. A stage on pairs of samples also leaves those pairs, so
+    that another one can be trained on them.
 
     Raises:
         TrainingError: when the loss is not a number, or when no round gave a single unit.
@@ -82,7 +85,9 @@ def train(
     state = State(model, Optimiser(model, stage.schedule))
     restored = checkpoint.restore(state, keeping.folder / "state")
     log = MetricsLog(keeping.folder / "metrics.jsonl", state.position.step if restored else 0, tell)
-    slots = planned_slots(stage, supplies.dataset)
+    # A checkpoint's cost holds what the leads have taken.
+    supplies = with_leads(stage, supplies, Cost() if restored else state.cost)
+    slots = planned_slots(stage, supplies.dataset, supplies.replayed)
     per_round = steps_per_round(stage, slots)
     total = per_round * stage.schedule.rounds
     clock = _Clock(state.cost)
@@ -94,6 +99,8 @@ def train(
             state.material = gather(
                 stage, supplies, policy, state.position.round, state.cost, critic
             )
+            if stage.source.sampled and stage.yields == "pair":
+                replay.keep(state.material, state.position.round, keeping.folder)
         for units in _minibatches(stage, supplies, state.material, state.position):
             line = _step(stage, trainee, supplies, state, units, total)
             log.write({"step": state.position.step, "round": state.position.round, **line})
@@ -125,7 +132,7 @@ def _minibatches(
     by_slot = {unit.slot: unit for unit in material.units}
     size = stage.schedule.batch_size
     per_epoch = math.ceil(material.slots / size)
-    for step in range(position.step_in_round, stage.schedule.epochs * per_epoch):
+    for step in range(position.step_in_round, steps_per_round(stage, material.slots)):
         epoch, place = divmod(step, per_epoch)
         rng = child(supplies.seed, supplies.address, "order", position.round, epoch)
         order = rng.permutation(material.slots)[place * size : (place + 1) * size]

@@ -348,6 +348,9 @@ COMMON_METRICS = {
     "(online only)",
     "failed": "completions of the round without a score (online only)",
     "turned": "share of the pairs whose order the labeller turned round (relabelled pairs only)",
+    "target_lead": "lead that was asked of the round's pairs, reward units, mean (margin-matched "
+    "only)",
+    "picked_lead": "lead that they have (margin-matched only)",
     "mismatch": "how far the sampler's log-probabilities are from the trainer's, nats per token "
     "(online, where several updates share a round)",
 }

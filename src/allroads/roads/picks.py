@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from allroads.types import Completion
 
@@ -64,6 +65,36 @@ def best_worst(group: Sequence[Scored]) -> tuple[Scored, Scored] | None:
     return _ordered(best, worst)
 
 
+def margin_matched(group: Sequence[Scored], target: float) -> tuple[Scored, Scored] | None:
+    """Of all pairs of the samples, the one whose lead is nearest to a target, the better first.
+
+    Args:
+        group: the samples; only those whose score succeeded are looked at.
+        target: the lead that is wanted, in the labeller's units.
+
+    Returns:
+        The pair, or None where no two of them make one: see `two`. Of equally near ones the pair
+        with the larger lead, then the likelier better and the likelier worse one.
+    """
+    made = [
+        pair
+        for both in combinations(_usable(group), 2)
+        if (pair := _ordered(*sorted(both, key=lambda one: one.rank, reverse=True))) is not None
+    ]
+    if not made:
+        return None
+
+    def place(pair: tuple[Scored, Scored]) -> tuple[float, float, object, object]:
+        return (-abs(lead(pair) - target), lead(pair), _by_rank(pair[0]), _by_rank(pair[1]))
+
+    return max(made, key=place)
+
+
+def lead(pair: Sequence[Scored]) -> float:
+    """The score of the first less that of the second, in the labeller's units."""
+    return pair[0].score - pair[1].score
+
+
 def winners(group: Sequence[Scored]) -> tuple[Scored, ...] | None:
     """The best sample; equal ones are decided by log-probability."""
     usable = _usable(group)
@@ -97,4 +128,6 @@ def floored(groups: Sequence[Sequence[Scored]], *, penalty: float) -> list[list[
     ]
 
 
+MARGIN_MATCHED = "margin-matched"
+"""The pick that needs a target beside its group; the others stand in `PICKS`."""
 PICKS = {"two": two, "best-worst": best_worst, "winners": winners, "group": whole_group}

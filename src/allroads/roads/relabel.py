@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from allroads.errors import ConfigError, nearest
 from allroads.roads.choices import DATA, DEMONSTRATIONS, JUDGE, VERIFIER
-from allroads.roads.stage import Road, Stage
+from allroads.roads.stage import Road, Stage, behind
 
 AT = "@"
 REWARD_MODEL, LOCAL_RM = "reward-model", "local-rm"
@@ -55,7 +55,7 @@ def with_labeller(road: Road, labeller: str, table: Mapping[str, Road]) -> Road:
             f"{last.name!r} learns from {_taught_by(last)}; ask for a road whose samples are "
             f"scored, for example online-dpo{AT}{labeller}"
         )
-    freed = _behind(last.labeller, road.stages)
+    freed = behind(last.labeller, road.stages)
     relabelled = last.model_copy(update={"labeller": labeller})
     if last.critic == last.labeller != labeller:
         assert last.objective.critic is not None
@@ -63,7 +63,7 @@ def with_labeller(road: Road, labeller: str, table: Mapping[str, Road]) -> Road:
         objective = last.objective.model_copy(update={"critic": critic})
         relabelled = relabelled.model_copy(update={"objective": objective})
     before = [*road.stages[:-1], *_lacking(road, labeller, table)]
-    needed = {stage for need in relabelled.needs() for stage in _behind(need, before)}
+    needed = {stage for need in relabelled.needs() for stage in behind(need, before)}
     kept = [stage for stage in before if stage.name in needed or stage.name not in freed]
     return Road(
         name=name,
@@ -75,7 +75,7 @@ def with_labeller(road: Road, labeller: str, table: Mapping[str, Road]) -> Road:
 
 
 def _taught_by(stage: Stage) -> str:
-    return DEMONSTRATIONS if stage.pick == "demonstrated" else stage.source.who
+    return DEMONSTRATIONS if stage.pick == "demonstrated" else stage.source.words
 
 
 def _lacking(road: Road, labeller: str, table: Mapping[str, Road]) -> list[Stage]:
@@ -85,19 +85,6 @@ def _lacking(road: Road, labeller: str, table: Mapping[str, Road]) -> list[Stage
     # Best-of-N varies N, so the local reward model that it uses has its beta fixed.
     fixed = labeller == LOCAL_RM and road.knob == "N"
     donor = table["best-of-n-local" if fixed else labeller]
-    wanted = _behind(labeller, donor.stages)
+    wanted = behind(labeller, donor.stages)
     known = {stage.name for stage in road.stages}
     return [stage for stage in donor.stages if stage.name in wanted - known]
-
-
-def _behind(name: str, stages: Sequence[Stage]) -> set[str]:
-    """The stage of that name and all that it stands on; nothing where there is none."""
-    by_name = {stage.name: stage for stage in stages}
-    seen: set[str] = set()
-    front = [name]
-    while front:
-        one = front.pop()
-        if one in by_name and one not in seen:
-            seen.add(one)
-            front.extend(by_name[one].needs())
-    return seen

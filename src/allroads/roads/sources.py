@@ -7,7 +7,9 @@ checkpoint, so a resumed run trains on the same units.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from allroads.data.dataset import Dataset
@@ -17,7 +19,7 @@ from allroads.models.policy import Policy
 from allroads.models.states import Rows
 from allroads.records import Cost
 from allroads.roads.known import about_data, about_samples
-from allroads.roads.picks import PICKS, Scored, floored
+from allroads.roads.picks import MARGIN_MATCHED, PICKS, Scored, floored, lead, margin_matched
 from allroads.roads.stage import DEMONSTRATIONS, Stage
 from allroads.roads.supplies import Supplies
 from allroads.roads.units import Round, Unit
@@ -29,8 +31,10 @@ _UNFINISHED_PENALTY = 1.0
 T = TypeVar("T")
 
 
-def planned_slots(stage: Stage, dataset: Dataset) -> int:
-    """Units that one round is planned to have."""
+def planned_slots(stage: Stage, dataset: Dataset, replayed: Round | None = None) -> int:
+    """Units that one round is planned to have; `replayed`: see `Supplies`."""
+    if replayed is not None:
+        return replayed.slots
     if stage.source.who == DEMONSTRATIONS:
         return len(dataset.demonstrations)
     if not stage.source.sampled:
@@ -38,7 +42,7 @@ def planned_slots(stage: Stage, dataset: Dataset) -> int:
     if stage.pick == "demonstrated":
         available = len(_demonstrations(dataset))
     else:
-        available = len(dataset.prompts["train"])
+        available = len(answered(stage, dataset))
     if stage.source.refresh == "update":
         return min(stage.schedule.batch_size, available)
     if stage.source.refresh == "round":
@@ -69,18 +73,32 @@ def gather(
     """
     supplies = supplies.opened_once()
     if not stage.source.sampled:
-        relabelled = stage.pick == "two"
-        make = _relabelled if relabelled else _offline
+        relabelled = _relabelled if stage.pick == "two" else _offline
+        make = _replayed if stage.source.replayed else relabelled
         return make(stage, supplies, cost)
     writer = policy if supplies.writer is None else supplies.writer
     assert writer is not None
     if stage.pick == "demonstrated":
         return _against_demonstrations(stage, supplies, writer, index, cost)
-    prompts = _walk(stage, supplies, supplies.dataset.prompts["train"], index)
+    prompts = _walk(stage, supplies, answered(stage, supplies.dataset), index)
     if not prompts:
         raise _nothing(stage, "prompts")
     groups = _drawn(stage, supplies, writer, prompts, index, cost)
-    return labelled(stage, supplies, writer, groups, cost, critic)
+    return labelled(stage, supplies, writer, groups, cost, critic, index)
+
+
+def answered(stage: Stage, dataset: Dataset) -> Sequence[Prompt]:
+    """The prompts of one lap of a stage that samples, each with a name of its own."""
+    if stage.source.prompts == "all":
+        return dataset.prompts["train"]
+    met: Counter[str] = Counter()
+    out = []
+    for pair in dataset.pairs["train"]:
+        again = f"/{met[pair.prompt_id]}" if met[pair.prompt_id] else ""
+        met[pair.prompt_id] += 1
+        # Samples are seeded by name: without one of its own a second answer would be the first.
+        out.append(Prompt(prompt_id=pair.prompt_id + again, tokens=pair.prompt))
+    return out
 
 
 def _offline(stage: Stage, supplies: Supplies, cost: Cost) -> Round:
@@ -107,16 +125,55 @@ def _offline(stage: Stage, supplies: Supplies, cost: Cost) -> Round:
     return Round(tuple(about_data(stage, supplies, units, cost)), len(units), {})
 
 
+def _replayed(stage: Stage, supplies: Supplies, cost: Cost) -> Round:
+    """An earlier stage's pairs, which its own ledger has paid for; what it dropped stays out."""
+    before = supplies.replayed
+    assert before is not None
+    units = about_data(stage, supplies, list(before.units), cost)
+    return Round(tuple(units), before.slots, {"dropped": float(before.slots - len(units))})
+
+
+def with_leads(stage: Stage, supplies: Supplies, cost: Cost) -> Supplies:
+    """The same, which knows how far apart its labeller sees the data's pairs, where that is needed.
+
+    Pairs that it sees as equal are left out: no two samples of equal score make a pair. What
+    scoring took is added to `cost`.
+
+    Raises:
+        TrainingError: when no pair of the data has a lead.
+    """
+    if stage.pick != MARGIN_MATCHED or supplies.leads is not None:
+        return supplies
+    pairs = supplies.dataset.pairs["train"]
+    first, second = _both_sides(supplies, cost)
+    apart = (abs(a - b) for a, b in zip(first, second, strict=True))
+    leads = tuple(one for one in apart if one > 0)
+    if not leads:
+        raise TrainingError(
+            f"stage {stage.name!r}: pick 'margin-matched' follows the leads that its labeller "
+            f"gives the data's pairs, but it tells none of {len(pairs)} apart"
+        )
+    return replace(supplies, leads=leads)
+
+
+def _both_sides(supplies: Supplies, cost: Cost) -> tuple[list[float], list[float]]:
+    """The labeller's scores of the chosen and the rejected side of each pair of the data."""
+    pairs = supplies.dataset.pairs["train"]
+    if not pairs:
+        return [], []
+    flat = [c for pair in pairs for c in (pair.chosen, pair.rejected)]
+    scores = _score(supplies, [pair.prompt for pair in pairs for _ in range(2)], flat, cost)
+    return scores[::2], scores[1::2]
+
+
 def _relabelled(stage: Stage, supplies: Supplies, cost: Cost) -> Round:
     """The data's pairs, ordered by the labeller instead of by their own labels."""
     pairs = supplies.dataset.pairs["train"]
     if not pairs:
         raise _nothing(stage, stage.source.who)
-    flat = [c for pair in pairs for c in (pair.chosen, pair.rejected)]
-    scores = _score(supplies, [pair.prompt for pair in pairs for _ in range(2)], flat, cost)
+    scores = zip(*_both_sides(supplies, cost), strict=True)
     units, turned = [], 0
-    for slot, pair in enumerate(pairs):
-        first, second = scores[2 * slot : 2 * slot + 2]
+    for slot, (pair, (first, second)) in enumerate(zip(pairs, scores, strict=True)):
         # Also where a score failed: NaN is neither above nor below.
         if first == second or not (first > second or second > first):
             continue
@@ -169,6 +226,7 @@ def labelled(
     groups: list[list[Completion]],
     cost: Cost,
     critic: Critic | None = None,
+    index: int = 0,
 ) -> Round:
     """The training material that completions of `writer` make: scored, picked, with advantages.
 
@@ -179,7 +237,9 @@ def labelled(
         groups: `per_prompt` completions of each prompt of the round.
         cost: what it took is added.
         critic: the one in training, where the stage has one.
+        index: of the round.
     """
+    supplies = with_leads(stage, supplies, cost)
     per_prompt = len(groups[0])
     flat = [one for group in groups for one in group]
     scores = _score(
@@ -190,20 +250,42 @@ def labelled(
         for g, group in enumerate(groups)
     ]
     good = [s for s in scores if not math.isnan(s)]
-    picked = {
-        slot: chosen
-        for slot, group in enumerate(floored(scored, penalty=_UNFINISHED_PENALTY))
-        if (chosen := PICKS[stage.pick](group)) is not None
-    }
+    ranked = floored(scored, penalty=_UNFINISHED_PENALTY)
+    picked, about_picks = _picked(stage, supplies, ranked, index)
     units, more = about_samples(stage, supplies, writer, picked, cost, critic)
     facts = {
         "score": sum(good) / len(good) if good else math.nan,
         **_about(flat),
         "dropped": float(len(groups) - len(picked)),
         "failed": float(len(scores) - len(good)),
+        **about_picks,
         **more,
     }
     return Round(tuple(units), len(groups), facts)
+
+
+def _picked(
+    stage: Stage, supplies: Supplies, groups: Sequence[Sequence[Scored]], index: int
+) -> tuple[dict[int, Sequence[Scored]], dict[str, float]]:
+    """What of each group reaches the loss, by slot, and facts about the choice."""
+    if stage.pick != MARGIN_MATCHED:
+        pick = PICKS[stage.pick]
+        chosen = enumerate(map(pick, groups))
+        return {slot: found for slot, found in chosen if found is not None}, {}
+    assert supplies.leads is not None
+    rng = child(supplies.seed, supplies.address, "leads", index)
+    targets = rng.choice(supplies.leads, len(groups)).tolist()
+    picked: dict[int, Sequence[Scored]] = {
+        slot: found
+        for slot, (group, target) in enumerate(zip(groups, targets, strict=True))
+        if (found := margin_matched(group, target)) is not None
+    }
+    if not picked:
+        return picked, {}
+    return picked, {
+        "target_lead": sum(targets[slot] for slot in picked) / len(picked),
+        "picked_lead": sum(map(lead, picked.values())) / len(picked),
+    }
 
 
 def _about(flat: Sequence[Completion]) -> dict[str, float]:

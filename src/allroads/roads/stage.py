@@ -7,6 +7,7 @@ the pick yields is what the loss takes; anything else is refused with that sente
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from pydantic import Field, model_validator
@@ -43,7 +44,9 @@ _OPTIONS = (
 )
 """Fields of an objective that only some losses read."""
 
-PickName = Literal["as-given", "winners", "two", "best-worst", "group", "demonstrated"]
+PickName = Literal[
+    "as-given", "winners", "two", "best-worst", "margin-matched", "group", "demonstrated"
+]
 Unit = Literal["single", "pair", "group"]
 
 
@@ -82,7 +85,7 @@ class Stage(Choice):
         policies = ("policy", "local reward model")
         rows = [
             ("starts from", self.start, policies),
-            ("samples from", self.source.who, policies),
+            ("replays" if self.source.replayed else "samples from", self.source.who, policies),
             ("is labelled by", self.labeller, ("reward model", "local reward model")),
             ("refers to", self.objective.reference or "", policies),
             ("has a critic from", self.critic, ("reward model",)),
@@ -113,6 +116,8 @@ class Stage(Choice):
             ConfigError: when the pick cannot be made from this source.
         """
         what = "sampled completions" if self.source.sampled else self.source.who
+        if self.source.replayed:
+            what = "an earlier stage's pairs"
         table: dict[tuple[str, PickName], Unit] = {
             (DEMONSTRATIONS, "as-given"): "single",
             (PAIRS, "as-given"): "pair",
@@ -121,8 +126,10 @@ class Stage(Choice):
             ("sampled completions", "winners"): "single",
             ("sampled completions", "two"): "pair",
             ("sampled completions", "best-worst"): "pair",
+            ("sampled completions", "margin-matched"): "pair",
             ("sampled completions", "group"): "group",
             ("sampled completions", "demonstrated"): "pair",
+            ("an earlier stage's pairs", "as-given"): "pair",
         }
         if (what, self.pick) not in table:
             possible = sorted(pick for source, pick in table if source == what)
@@ -135,9 +142,31 @@ class Stage(Choice):
     @model_validator(mode="after")
     def _legal(self) -> Stage:
         self._check_words()
+        self._check_source()
         self._check_objective()
         self._check_labeller()
         return self
+
+    def _check_source(self) -> None:
+        source, schedule = self.source, self.schedule
+        if source.replayed and source.who in _RESERVED:
+            raise ConfigError(
+                f"stage {self.name!r}: refresh 'never' trains on the pairs of an earlier stage; "
+                f"source must name it, found {source.who!r}"
+            )
+        chooses = source.sampled and self.trains and self.pick != "demonstrated"
+        if source.prompts != "all" and not chooses:
+            raise ConfigError(
+                f"stage {self.name!r}: source.prompts says which prompts a policy answers to be "
+                f"trained on; found {source.prompts!r} with source {source.who!r}, pick "
+                f"{self.pick!r}, loss {self.objective.loss!r}; leave it out"
+            )
+        if schedule.updates is not None and (schedule.rounds > 1 or schedule.epochs > 1):
+            raise ConfigError(
+                f"stage {self.name!r}: schedule.updates counts the steps of a stage of one round "
+                f"and takes the place of epochs; found rounds {schedule.rounds}, epochs "
+                f"{schedule.epochs}; leave both at 1"
+            )
 
     def _check_objective(self) -> None:
         objective = self.objective
@@ -186,6 +215,12 @@ class Stage(Choice):
                 f"stage {self.name!r}: over_tokens 'mean' is for score 'implicit', found "
                 f"{objective.score!r}"
             )
+        if objective.temperature is not None and objective.score != "implicit":
+            raise ConfigError(
+                f"stage {self.name!r}: a temperature of its own is for an implicit reward, whose "
+                "log-probabilities meet those of its reference alone; score "
+                f"{objective.score!r} is taken as the samples are drawn, leave temperature out"
+            )
         if "advantage" in loss.reads and objective.advantage == "none":
             raise ConfigError(
                 f"stage {self.name!r}: loss {loss.name!r} needs an advantage: one of "
@@ -218,18 +253,20 @@ class Stage(Choice):
             loss = LOSSES.get(self.objective.loss)
             alone = self.objective.advantage in ("others", "lambda")
             return 1 if alone and loss is not None and not loss.compares else 2
-        return {"two": 2, "best-worst": 2}.get(self.pick, 1)
+        return {"two": 2, "best-worst": 2, "margin-matched": 2}.get(self.pick, 1)
 
     def _check_labeller(self) -> None:
-        if self.source.refresh == "once" and self.schedule.rounds > 1:
+        if self.source.refresh in ("once", "never") and self.schedule.rounds > 1:
             raise ConfigError(
-                f"stage {self.name!r}: refresh 'once' samples a single time, but the schedule has "
+                f"stage {self.name!r}: refresh {self.source.refresh!r} samples "
+                f"{'a single time' if self.source.sampled else 'nothing'}, but the schedule has "
                 f"{self.schedule.rounds} rounds; use refresh 'round' or rounds 1"
             )
         if self.source.sampled:
             self._check_samples()
             return
-        wanted: tuple[str, ...] = ("none",) if self.source.who == DEMONSTRATIONS else (DATA,)
+        unlabelled = self.source.who == DEMONSTRATIONS or self.source.replayed
+        wanted: tuple[str, ...] = ("none",) if unlabelled else (DATA,)
         if self.pick == "two":
             if self.labeller in ("none", DATA):
                 raise ConfigError(
@@ -255,6 +292,12 @@ class Stage(Choice):
             raise ConfigError(
                 f"stage {self.name!r}: sampled completions need a labeller (a reward-model "
                 f"stage, 'verifier' or 'judge'), found {self.labeller!r}"
+            )
+        if self.pick == "margin-matched" and self.labeller == JUDGE:
+            raise ConfigError(
+                f"stage {self.name!r}: pick 'margin-matched' compares leads of samples with leads "
+                "of the data's pairs, and a judge's shares of wins have no scale that both share; "
+                "use a reward model or a verifier"
             )
         found = self.source.per_prompt
         if found is not None and found < self._least_samples:
@@ -308,6 +351,8 @@ class Road(Choice):
                         f"road {self.name!r}: stage {stage.name!r} needs {other!r}, which is no "
                         f"earlier stage: {nearest(other, known or [BASE])}"
                     )
+            if stage.source.replayed:
+                self._check_replay(stage, known[stage.source.who])
             for role, name, wanted in stage.roles():
                 if name in known and known[name].kind not in wanted:
                     raise ConfigError(
@@ -320,6 +365,13 @@ class Road(Choice):
                 f"road {self.name!r} leaves both N and beta open; give one of them a value"
             )
         return self
+
+    def _check_replay(self, stage: Stage, replayed: Stage) -> None:
+        if not (replayed.trains and replayed.source.sampled and replayed.yields == "pair"):
+            raise ConfigError(
+                f"road {self.name!r}: stage {stage.name!r} replays {replayed.name!r}, which was "
+                "not trained on pairs of samples; replay a stage that was, or name the data's pairs"
+            )
 
     @property
     def last(self) -> Stage:
@@ -343,6 +395,19 @@ class Road(Choice):
             raise ConfigError(f"road {self.name!r}: N must be a whole number, got {value:g}")
         stages = [_set(stage, self.knob, value).model_dump() for stage in self.stages]
         return Road.model_validate({**dict(self), "stages": stages})
+
+
+def behind(name: str, stages: Sequence[Stage]) -> set[str]:
+    """The stage of that name and all that it stands on; nothing where there is none."""
+    by_name = {stage.name: stage for stage in stages}
+    seen: set[str] = set()
+    front = [name]
+    while front:
+        one = front.pop()
+        if one in by_name and one not in seen:
+            seen.add(one)
+            front.extend(by_name[one].needs())
+    return seen
 
 
 def _open_beta(stage: Stage) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from allroads.data.dataset import Dataset
 from allroads.judges import Labeller
 from allroads.models.policy import Policy
+from allroads.roads.units import Round
 
 Opener = Callable[[], Policy]
 """Opens a frozen policy; who calls it owns what it gives, and lets go of it."""
@@ -33,6 +34,9 @@ class Supplies:
         token_budget: padded tokens per forward pass.
         sample_batch: completions decoded together.
         fixed_length: whether the task ends at `max_new_tokens`.
+        replayed: the units of an earlier stage, all its rounds as one, where the source is that.
+        leads: how far apart the labeller sees the two sides of the data's pairs, reward units,
+            where the pick matches that; None: not measured yet, see `sources.with_leads`.
         reference_cache: file for the reference's log-probabilities of the offline units, which
             stages with the same reference and data (another beta, say) share; None: not kept.
     """
@@ -48,6 +52,8 @@ class Supplies:
     token_budget: int
     sample_batch: int
     fixed_length: bool = False
+    replayed: Round | None = None
+    leads: tuple[float, ...] | None = None
     reference_cache: Path | None = None
 
     def opened_once(self) -> Supplies:

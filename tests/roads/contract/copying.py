@@ -18,11 +18,12 @@ from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel, reward_model_on
 from allroads.models.states import Rows
 from allroads.roads.accumulate import Trainee
-from allroads.roads.atlas import Recipe, atlas
-from allroads.roads.choices import DATA, WRITER, Schedule
+from allroads.roads.atlas import Recipe, atlas, every_road
+from allroads.roads.choices import DATA, SELF, WRITER, Schedule
 from allroads.roads.loop import Keeping, train
 from allroads.roads.stage import Stage
 from allroads.roads.supplies import Supplies
+from allroads.roads.units import Round, Unit
 from allroads.seeding import child
 from allroads.types import Demonstration, Pair, Prompt, Tokens
 from tests.roads.problem import kinds_of, made_of
@@ -43,6 +44,7 @@ RECIPE = Recipe(
 )
 ROWS = 48
 STAGES, _ = kinds_of(atlas("sft", RECIPE), beta=0.01)
+CONTROLS, _ = kinds_of(every_road("sft", RECIPE), beta=0.01)
 
 
 def truth(prompt: Tokens, completion: Tokens) -> float:
@@ -113,14 +115,21 @@ def supplies(stage: Stage, seed: int, *, even: bool = False) -> Supplies:
         reference=None
         if stage.objective.reference in (None, WRITER)
         else partial(start_policy, seed),
-        writer=None,
+        writer=start_policy(seed) if stage.source.sampled and stage.source.who != SELF else None,
         labeller=None if stage.labeller in ("none", DATA) else CallableLabeller(score),
         temperature=1.0,
         max_new_tokens=LENGTH,
         token_budget=10**6,
         sample_batch=256,
         fixed_length=True,
+        replayed=_round_of(pairs) if stage.source.replayed else None,
     )
+
+
+def _round_of(pairs: Sequence[Pair]) -> Round:
+    """Pairs as an earlier stage would have left them."""
+    units = (Unit(i, pair.prompt, (pair.chosen, pair.rejected)) for i, pair in enumerate(pairs))
+    return Round(tuple(units), len(pairs), {})
 
 
 def trained(

@@ -40,7 +40,7 @@ def made(name: str, groups: Sequence[Sequence[Tokens]]) -> Round:
     """The round that these completions make, of the first prompts."""
     stage, start = STAGES[name], tiny_policy()
     labeller = CallableLabeller(lambda _, completions: [SCORES[c] for c in completions])
-    given = supplies(stage, start, labeller=labeller)
+    given = supplies(stage, start, labeller=labeller, leads=(0.5, 1.5))
     critic = None
     if stage.objective.critic is not None:
         critic = Critic(reward_model_on(start, reading="sum", seed=3))

@@ -94,11 +94,11 @@ def bradley_terry(at: Start) -> float:
             for u in at.units
         ]
     elif objective.reference is None:
-        # SimPO: beta times the mean log-probability per token.
-        assert objective.over_tokens == "mean"
+        # Beta times the log-probability; SimPO's is the mean per token.
+        mean_of = objective.over_tokens == "mean"
         scores = [
             [
-                objective.price * value / len(c)
+                objective.price * value / (len(c) if mean_of else 1)
                 for value, c in zip(at.logprobs(u), u.completions, strict=True)
             ]
             for u in at.units

@@ -8,6 +8,7 @@ from allroads.roads.losses import COMMON_METRICS, LOSSES, declared
 from allroads.roads.sources import planned_slots
 from allroads.roads.stage import Stage
 from tests.roads.problem import (
+    CONTROLS,
     STAGES,
     Straight,
     dataset,
@@ -29,6 +30,10 @@ def of_the_round(stage: Stage) -> set[str]:
         out |= OF_SAMPLES | (OF_SCORES if stage.labeller != "data" else set())
     elif stage.pick == "two":
         out |= {"turned", "dropped"}
+    if stage.source.replayed:
+        out |= {"dropped"}
+    if stage.pick == "margin-matched":
+        out |= {"target_lead", "picked_lead"}
     if stage.yields == "group" and not stage.on_policy:
         out |= {"mismatch"}
     return out
@@ -43,12 +48,16 @@ def test_the_declared_metrics_are_the_logged_ones(name: str, straight: Straight)
         if line["units"]:  # a step without units updates nothing
             expected |= OF_AN_UPDATE | set(declared(stage.objective))
         elif line["dropped"] == planned_slots(stage, dataset()):
-            expected -= {"mismatch"}  # nothing was picked, so nothing was scored again
+            expected -= {"mismatch", "target_lead", "picked_lead"}  # nothing was picked
         assert set(line) == expected
 
 
 def test_every_common_metric_is_logged_somewhere():
-    logged = OF_AN_UPDATE | ALWAYS | set().union(*map(of_the_round, STAGES.values()))
+    logged = (
+        OF_AN_UPDATE
+        | ALWAYS
+        | set().union(*map(of_the_round, [*STAGES.values(), *CONTROLS.values()]))
+    )
     assert logged - {"step", "round"} == set(COMMON_METRICS)
 
 

@@ -2,6 +2,10 @@
 
 Prompt = start and goal town; completion = the towns passed through, the goal last. The true
 reward is half the share of hops that follow a road plus half for ending in the goal.
+
+With `dialects=2` every town has two names. Prompts use the first; a demonstration uses one of the
+two throughout, by the fall of a coin. Nothing else changes: map, split and walks are those of
+`dialects=1`.
 """
 
 from __future__ import annotations
@@ -37,6 +41,7 @@ class Routes:
         trespass: chance that a demonstrator hops to any town, road or not.
         label_temperature: chosen beats rejected with probability sigma(temperature * lead).
         map_seed: draws the map and the split; the same for every training seed.
+        dialects: names of every town, 1 or 2; see `world.Multilingual`.
     """
 
     towns: int = 40
@@ -48,6 +53,7 @@ class Routes:
     trespass: float = 0.1
     label_temperature: float = 10.0
     map_seed: int = 0
+    dialects: int = 1
     name: str = field(default="routes", init=False)
 
     def __post_init__(self) -> None:
@@ -55,12 +61,14 @@ class Routes:
             raise ConfigError(
                 f"routes: towns must be 4 to {len(_FIRST) * len(_SECOND)}, got {self.towns}"
             )
+        if self.dialects not in (1, 2):
+            raise ConfigError(f"routes: dialects must be 1 or 2, got {self.dialects}")
 
     needs_model: ClassVar[bool] = False
     fixed_length = False
     second_opinion = None
     eos_id = 0
-    """Town t is token t + 1."""
+    """Town t is token t + 1 in dialect 0, and `towns` more in dialect 1."""
     metric = Metric(
         name="true reward",
         unit="reward, 0 to 1",
@@ -75,15 +83,20 @@ class Routes:
 
     @property
     def identity(self) -> object:
-        """All dials."""
-        return repr(self)
+        """All dials; the one that came later only where it is set, so that old runs keep theirs."""
+        return repr(self).replace("dialects=1, ", "")
 
     def prepare(self) -> None:
         """Nothing here is slow."""
 
     def notes(self) -> tuple[str, ...]:
-        """None."""
-        return ()
+        """What the dialects are, where there are two."""
+        if self.dialects == 1:
+            return ()
+        return (
+            "every town has two names: prompts and preference pairs use the first, a demonstration "
+            "one of the two throughout, and the truth knows both",
+        )
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -92,8 +105,10 @@ class Routes:
 
     @cached_property
     def _words(self) -> tuple[str, ...]:
-        names = [a + b for b in _SECOND for a in _FIRST]
-        return ("<eos>", *names[: self.towns])
+        parts = [(a, b) for b in _SECOND for a in _FIRST][: self.towns]
+        names = [a + b for a, b in parts]
+        others = [b.capitalize() + a.lower() for a, b in parts] if self.dialects == 2 else []
+        return ("<eos>", *names, *others)
 
     @property
     def max_new_tokens(self) -> int:
@@ -183,14 +198,37 @@ class Routes:
         """Routes by noisy walkers for training prompts drawn at random, with repetition."""
         rng = child(seed, "routes", "demonstrations")
         chosen = rng.integers(len(self.prompts("train")), size=count)
+        # Their own address: the walks are the same with one dialect and with two.
+        spoken = child(seed, "routes", "dialects").integers(self.dialects, size=count).tolist()
         return tuple(
             Demonstration(
                 prompt_id=prompt.prompt_id,
                 prompt=prompt.tokens,
-                completion=self._walk(prompt.tokens, rng),
+                completion=self.in_dialect(self._walk(prompt.tokens, rng), dialect),
             )
-            for prompt in (self.prompts("train")[i] for i in chosen)
+            for prompt, dialect in zip(
+                (self.prompts("train")[i] for i in chosen), spoken, strict=True
+            )
         )
+
+    def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> Tokens:
+        """One more noisy walk, in a dialect drawn after it."""
+        walk = self._walk(prompt.tokens, rng)
+        return self.in_dialect(walk, int(rng.integers(self.dialects)))
+
+    def in_dialect(self, tokens: Tokens, dialect: int) -> Tokens:
+        """The same route, every town by its name in one dialect.
+
+        Raises:
+            ValueError: when the world has no such dialect.
+        """
+        if not 0 <= dialect < self.dialects:
+            raise ValueError(f"dialect must be 0 to {self.dialects - 1}, got {dialect}")
+        shift = 1 + dialect * self.towns
+        return tuple(t if t == self.eos_id else self._town(t) + shift for t in tokens)
+
+    def _town(self, token: int) -> int:
+        return (token - 1) % self.towns
 
     def _walk(self, prompt: Tokens, rng: np.random.Generator) -> Tokens:
         here, goal = prompt[0] - 1, prompt[1] - 1
@@ -219,9 +257,9 @@ class Routes:
         towns = completion[:-1] if finished else completion
         if not towns or self.eos_id in towns:
             return 0.0
-        walk = (prompt[0], *towns)
-        legal = sum(bool(self.roads[a - 1, b - 1]) for a, b in itertools.pairwise(walk))
-        return 0.5 * legal / len(towns) + 0.5 * (finished and towns[-1] == prompt[1])
+        walk = [self._town(token) for token in (prompt[0], *towns)]
+        legal = sum(bool(self.roads[a, b]) for a, b in itertools.pairwise(walk))
+        return 0.5 * legal / len(towns) + 0.5 * (finished and walk[-1] == self._town(prompt[1]))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Readable text; end-of-sequence is not shown."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
 
 from allroads.records import Metric
 from allroads.types import Demonstration, Prompt, Split, Tokens, Verifier
@@ -98,4 +100,32 @@ class World(Protocol):
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Readable text; special tokens are not shown."""
+        ...
+
+
+@runtime_checkable
+class Demonstrator(Protocol):
+    """A world whose demonstrators answer any training prompt, as often as they are asked."""
+
+    def demonstrate(self, prompt: Prompt, rng: np.random.Generator) -> Tokens:
+        """One more answer, distributed as `World.demonstrations` are for this prompt."""
+        ...
+
+
+@runtime_checkable
+class Multilingual(Protocol):
+    """A world in which the same answer can be given in other tokens, and is worth the same.
+
+    Prompts are in dialect 0, demonstrations in any, preference pairs in dialect 0 alone. Whoever
+    judges answers by their tokens rather than by what they say is at a loss in the others
+    (Razin et al. 2025, arXiv:2507.07981).
+    """
+
+    @property
+    def dialects(self) -> int:
+        """How many there are; 1 is the world without this dial."""
+        ...
+
+    def in_dialect(self, tokens: Tokens, dialect: int) -> Tokens:
+        """The same completion, all of it in one dialect; `verify` sees no difference."""
         ...

@@ -1,0 +1,218 @@
+"""`allroads lab`: the hypotheses, their cells, and what they decide."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from allroads.errors import ConfigError
+
+if TYPE_CHECKING:
+    from allroads.lab.study.lines import Cell
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Why does the two-stage road win, and when does it not? The paper's hypotheses, their "
+    "rivals and controls, as experiments on worlds whose truth is known.",
+)
+World = Annotated[str | None, typer.Option(help="One world of the studies; all if not said.")]
+Results = Annotated[Path, typer.Option(help="Folder of finished cells, one line each.")]
+Work = Annotated[Path, typer.Option(help="Folder for checkpoints; may be deleted between runs.")]
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@app.command("list")
+def list_studies(results: Results = Path("results")) -> None:
+    """The hypotheses, the worlds they are tested on, and how far they are."""
+    from allroads.lab.study.hypotheses import HYPOTHESES
+    from allroads.lab.study.lines import Store
+    from allroads.lab.study.variants import VARIANTS
+
+    for one in HYPOTHESES.values():
+        worlds = ", ".join(case.variant for case in one.cases)
+        typer.echo(f"{one.name:18} {one.kind:10} {one.title} ({worlds})")
+    typer.echo("")
+    found = set(Store(results).variants())
+    for variant in VARIANTS.values():
+        mark = "has cells" if variant.name in found else ""
+        typer.echo(f"{variant.name:18} {mark:10} {variant.says}")
+
+
+@app.command()
+def run(
+    names: Annotated[list[str], typer.Argument(help="Hypotheses, or `all`.")],
+    *,
+    world: World = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
+    confirm: Annotated[
+        bool,
+        typer.Option("--confirm", help="Seeds from 1000 on: once, and from committed text only."),
+    ] = False,
+    first_seed: Annotated[int | None, typer.Option(min=0, help="Instead of 0 or 1000.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Such as 30m or 2h; no job begins later.")] = (
+        None
+    ),
+    model: Annotated[Path | None, typer.Option(help="Base model, for worlds of text.")] = None,
+    processes: Annotated[int, typer.Option(min=1)] = 2,
+    results: Results = Path("results"),
+    work: Work = Path("runs/lab"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what is missing.")] = False,
+) -> None:
+    """Run the cells that are missing, best first, and print what they decide."""
+    since = time.monotonic()
+    until = since + _seconds(budget) if budget else float("inf")
+    from allroads.lab.study.collecting import study_of, text_of
+    from allroads.lab.study.conduct import conduct, outstanding
+    from allroads.lab.study.hypotheses import chosen
+    from allroads.lab.study.hypothesis import needs_of
+    from allroads.lab.study.lines import Store
+    from allroads.lab.study.registration import register
+    from allroads.lab.study.running import CONFIRMATORY, Place
+
+    first = first_seed if first_seed is not None else CONFIRMATORY if confirm else 0
+    _check_seeds(first, seeds, confirm=confirm, limit=CONFIRMATORY)
+    range_ = tuple(range(first, first + seeds))
+    hypotheses = chosen(names, world)
+    place = Place(
+        store=Store(results),
+        work=work,
+        model=None if model is None else str(model),
+        processes=processes,
+        until=until,
+    )
+    needs = needs_of(case for one in hypotheses for case in one.on(world))
+    if dry_run:
+        for name, count in outstanding(needs, range_, place).items():
+            typer.echo(f"{name:18} {count} cells are missing")
+        return
+    if confirm:
+        for one in hypotheses:
+            register(one.name, one.says, one.sources, results)
+
+    left = conduct(needs, range_, place, _told(since))
+    typer.echo(text_of(study_of(hypotheses, results, range_, left, world=world)))
+
+
+@app.command()
+def equals(
+    *,
+    world: Annotated[str, typer.Option(help="One world of the studies.")] = "routes",
+    budget: Annotated[str | None, typer.Option(help="Such as 30m or 2h.")] = None,
+    processes: Annotated[int, typer.Option(min=1)] = 2,
+    results: Results = Path("results"),
+    work: Work = Path("runs/lab"),
+) -> None:
+    """The A/A test: how often is a difference claimed between two equal roads?"""
+    until = time.monotonic() + _seconds(budget) if budget else float("inf")
+    from allroads.lab.study import equals as test
+    from allroads.lab.study.lines import Store
+    from allroads.lab.study.running import Place
+
+    place = Place(store=Store(results), work=work, processes=processes, until=until)
+    left = test.fill_pool(world, place, _told(time.monotonic()))
+    for row in test.equals(place.store, world):
+        typer.echo(row.words)
+    if left:
+        typer.echo(f"{left} cells of the pool are missing; the same command goes on")
+
+
+@app.command()
+def difficulty(
+    *,
+    world: World = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 3,
+    processes: Annotated[int, typer.Option(min=1)] = 2,
+    results: Results = Path("results"),
+) -> None:
+    """Measure how much data a fixed verifier and a fixed generator need on each world."""
+    from allroads.lab.study.difficulty import COUNTS, Trial, measure_all
+    from allroads.lab.study.lines import CurveLine, Store
+    from allroads.lab.study.variants import VARIANTS, variant
+
+    store = Store(results)
+    chosen = [variant(world)] if world else [v for v in VARIANTS.values() if not v.needs_model]
+    known = {
+        (line.variant, line.learner, line.count, line.seed)
+        for one in chosen
+        for line in store.curves(one.name)
+    }
+    trials = [
+        Trial(one, learner, count, seed)
+        for one in chosen
+        for seed in range(seeds)
+        for learner in ("verifier", "generator")
+        for count in COUNTS
+        if (one.name, learner, count, seed) not in known
+    ]
+
+    def told(line: CurveLine) -> None:
+        store.add(line)
+        typer.echo(f"{line.variant}: {line.learner}, {line.count:,}: {line.reached:.3f}", err=True)
+
+    measure_all(trials, processes, told)
+
+
+@app.command()
+def report(
+    *,
+    results: Results = Path("results"),
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from the first.")] = 5,
+    first_seed: Annotated[int, typer.Option(min=0, help="1000: the confirmatory ones.")] = 1000,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("findings.html"),
+    write: Annotated[Path | None, typer.Option(help="Also fill this document's blocks.")] = None,
+) -> None:
+    """One page of everything that has been run; needs no model."""
+    from allroads import files
+    from allroads.lab.study.collecting import study_of
+    from allroads.lab.study.hypotheses import HYPOTHESES
+    from allroads.report.study import write as write_page
+    from allroads.report.study_markdown import fill
+
+    range_ = tuple(range(first_seed, first_seed + seeds))
+    study = study_of(tuple(HYPOTHESES.values()), results, range_, {})
+    write_page(study, out)
+    typer.echo(f"Page: {out.resolve()}")
+    if write is not None:
+        files.write_text(write, fill(write.read_text("utf-8"), study))
+        typer.echo(f"Tables: {write.resolve()}")
+
+
+def _told(since: float) -> Callable[[Cell], None]:
+    """Prints each cell as it is finished."""
+    from allroads.lab.study.lines import PolicyLine
+
+    def told(line: Cell) -> None:
+        setting = "" if line.value is None else f" {line.knob} {line.value:g}"
+        found = line.failed
+        if not found and isinstance(line, PolicyLine):
+            rewards = line.moments[-1].reward
+            found = f"reward {sum(rewards) / len(rewards):.3f}"
+        where = f"{line.variant}: {line.arm}{setting}, seed {line.seed}"
+        rate = "" if line.rate == 1 else f", rate x{line.rate:g}"
+        typer.echo(f"[{time.monotonic() - since:5.0f} s] {where}{rate} {found}", err=True)
+
+    return told
+
+
+def _seconds(budget: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget.strip())
+    if not found:
+        raise ConfigError(f"--budget {budget}: expected a time such as 90s, 30m or 2h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _check_seeds(first: int, count: int, *, confirm: bool, limit: int) -> None:
+    from allroads.lab.study.table import TUNING
+
+    if confirm and first < limit:
+        raise ConfigError(f"--confirm takes seeds from {limit} on, got --first-seed {first}")
+    if not confirm and first + count > min(TUNING):
+        raise ConfigError(
+            f"seeds {first} to {first + count - 1}: exploration has those below {min(TUNING)} "
+            f"({min(TUNING)} and {max(TUNING)} tune); to confirm, add --confirm"
+        )

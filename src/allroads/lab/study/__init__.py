@@ -1,0 +1,1 @@
+"""Studies: the hypotheses, their arms and worlds, and the cells that decide them."""

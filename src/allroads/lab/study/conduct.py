@@ -1,0 +1,83 @@
+"""Conducts studies: which cells in which order, tuned before they are tested, within a budget."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+from allroads.lab.study.lines import Cell
+from allroads.lab.study.measured import NoEstimate
+from allroads.lab.study.running import Batch, Place, missing, run
+from allroads.lab.study.table import RATES, TUNING, Table
+from allroads.lab.study.variants import START, variant
+
+_TOGETHER = 6
+"""Arms of one batch: enough to fill the cores, few enough that a budget ends between them."""
+Needs = Mapping[str, Sequence[str]]
+"""Arms by variant, both in the order in which they are run."""
+
+
+def conduct(
+    needs: Needs, seeds: tuple[int, ...], place: Place, told: Callable[[Cell], None]
+) -> dict[str, list[str]]:
+    """Tune every arm that is not tuned, then run it with the seeds; nothing is run twice.
+
+    Returns:
+        Arms that are left out because the time was up, by variant.
+    """
+    left: dict[str, list[str]] = defaultdict(list)
+    for name, arms in needs.items():
+        for at in range(0, len(arms), _TOGETHER):
+            chunk = (START, *arms[at : at + _TOGETHER])
+            if time.monotonic() > place.until or not _chunk(name, chunk, seeds, place, told):
+                left[name] += chunk[1:]
+    return dict(left)
+
+
+def _chunk(
+    name: str,
+    arms: tuple[str, ...],
+    seeds: tuple[int, ...],
+    place: Place,
+    told: Callable[[Cell], None],
+) -> bool:
+    """Whether all of it is there in the end."""
+    if any(run(batch, place, told) for batch in _tuning(name, arms)):
+        return False
+    return not sum(run(batch, place, told) for batch in _tuned(name, arms, seeds, place))
+
+
+def _tuning(name: str, arms: Sequence[str]) -> list[Batch]:
+    """The trials of every arm."""
+    return [
+        Batch(variant=variant(name), arms=tuple(arms), seeds=TUNING, rate=rate) for rate in RATES
+    ]
+
+
+def _tuned(name: str, arms: Sequence[str], seeds: tuple[int, ...], place: Place) -> list[Batch]:
+    """The arms with the seeds, each at its tuned learning rate.
+
+    What makes no policy, and what is not tuned yet, takes the recipe's own rate.
+    """
+    table, by_rate = Table(place.store), defaultdict(list)
+    for arm in arms:
+        try:
+            by_rate[table.setting(name, arm).rate].append(arm)
+        except NoEstimate:
+            by_rate[RATES[0]].append(arm)
+    return [
+        Batch(variant=variant(name), arms=tuple(group), seeds=seeds, rate=rate)
+        for rate, group in sorted(by_rate.items())
+    ]
+
+
+def outstanding(needs: Needs, seeds: tuple[int, ...], place: Place) -> dict[str, int]:
+    """How many cells of each variant are still to be run, tuning included."""
+    return {
+        name: sum(
+            missing(batch, place)
+            for batch in (*_tuning(name, arms), *_tuned(name, arms, seeds, place))
+        )
+        for name, arms in needs.items()
+    }

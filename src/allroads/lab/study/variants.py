@@ -1,0 +1,229 @@
+"""The worlds of the studies with their dials set: where the hypotheses are tested."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from allroads.data import worlds
+from allroads.errors import ConfigError, nearest
+from allroads.lab.config import CompareConfig, build_config
+from allroads.lab.defaults import defaults_of
+from allroads.lab.prepare import WorldSizes
+from allroads.roads.atlas import Recipe, atlas
+from allroads.roads.choices import Choice
+from allroads.roads.stage import Road
+
+START = "sft"
+"""The arm that all others start from."""
+ONCE, AGAIN = "dpo", "dpo-again"
+"""Two runs of one road, for the A/A test."""
+EVAL_PROMPTS = 200
+"""Held-out prompts that every policy answers; the same for all seeds."""
+
+
+class Variant(Choice):
+    """A world with its dials set, and how much is drawn for one seed."""
+
+    name: str
+    says: str
+    """What is special about it, in one phrase."""
+    world: str
+    options: dict[str, float | int | str] = Field(default_factory=dict)
+    """Dials that differ from the world's own defaults."""
+    sizes: dict[str, Any] = Field(default_factory=dict)
+    """Fields of `WorldSizes` that differ from the world's own defaults."""
+    flawless: dict[str, float] = Field(default_factory=lambda: {"wander": 0.0, "trespass": 0.0})
+    """Dials with which the demonstrators make no error."""
+    recipe: Recipe | None = None
+    betas: tuple[float, ...] = (0.3, 0.7, 1.5)
+    ns: tuple[int, ...] = (2, 8, 32)
+    """Of best-of-N; the pool is twice the largest."""
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the user has to bring a base model."""
+        return worlds.needs_model(self.world)
+
+    def config(
+        self,
+        roads: tuple[str, ...],
+        seeds: tuple[int, ...],
+        *,
+        rate: float = 1.0,
+        betas: tuple[float, ...] = (),
+        model: str | None = None,
+        processes: int = 1,
+    ) -> CompareConfig:
+        """The comparison of some roads on this world.
+
+        Args:
+            roads: names of the atlas.
+            seeds: training seeds.
+            rate: factor on the learning rates of all stages that make a policy from preferences
+                or samples; likelihood and reward models, which roads share, keep theirs.
+            betas: settings; none: the variant's.
+            model: the base model's folder, for a world that needs one.
+            processes: worker processes.
+        """
+        recipe = faster(self.recipe or longer(defaults_of(self.world).recipe), rate)
+        sizes = {**defaults_of(self.world).sizes, "test_pairs": 600, **self.sizes}
+        return build_config(
+            {
+                "world": self.world,
+                "model": model,
+                "world_options": self.options,
+                "sizes": WorldSizes.model_validate(sizes),
+                "roads": roads,
+                "seeds": seeds,
+                "betas": betas or self.betas,
+                "ns": self.ns,
+                "pool": 2 * max(self.ns),
+                "recipe": recipe,
+                "custom": [again(recipe)] if AGAIN in roads else [],
+                "eval_prompts": EVAL_PROMPTS,
+                "snapshots": 2,
+                "processes": processes,
+            },
+            origin=f"variant {self.name}",
+        )
+
+
+def again(recipe: Recipe) -> Road:
+    """DPO under another name: the same data, start and choices, in another order of the rows."""
+    road = atlas(START, recipe)[ONCE]
+    last = road.last.model_copy(update={"name": AGAIN})
+    return road.model_copy(update={"name": AGAIN, "stages": (*road.stages[:-1], last)})
+
+
+def longer(recipe: Recipe | None) -> Recipe:
+    """The quick recipe of a world with online stages of four times the rounds.
+
+    In 60 rounds they are not done: on `routes` online DPO then reaches 0.67 of true reward, in 240
+    rounds 0.74 (beta 0.7, seed 900 of the exploration; DPO 0.66 to 0.68 whatever its rate and
+    epochs).
+    """
+    assert recipe is not None, "a variant of a world without a recipe brings its own"
+    online = recipe.online.model_copy(update={"rounds": 4 * recipe.online.rounds})
+    return recipe.model_copy(update={"online": online})
+
+
+def faster(recipe: Recipe, rate: float) -> Recipe:
+    """The recipe with the learning rates of its policy stages multiplied."""
+    changes = {
+        name: getattr(recipe, name).model_copy(
+            update={"learning_rate": getattr(recipe, name).learning_rate * rate}
+        )
+        for name in ("policy", "online")
+    }
+    return recipe.model_copy(update=changes)
+
+
+_NO_SLIP = {"slip": 0.0}
+_ALL = (
+    Variant(
+        name="routes",
+        says="verify with the list of roads, generate with a routing table",
+        world="routes",
+    ),
+    Variant(
+        name="routes-hop",
+        says="goals one road away: finding a route is no more than verifying it",
+        world="routes",
+        options={
+            "towns": 96,
+            "neighbours": 10,
+            "max_hops": 1,
+            "test_prompts": 200,
+            "selection_prompts": 100,
+        },
+    ),
+    Variant(
+        name="secret",
+        says="a hidden reference: who verifies has to know what who generates has to know",
+        world="secret",
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="secret-two",
+        says="the same, each word of the reference hanging on two words of the prompt",
+        world="secret",
+        options={"reads": 2, "symbols": 4, "slip": 0.25},
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="preimage-0",
+        says="copy what is shown",
+        world="preimage",
+        options={"symbols": 4, "steps": 0},
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="preimage-1",
+        says="invert one step of a local map; verifying applies it",
+        world="preimage",
+        options={"symbols": 4, "steps": 1},
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="preimage-2",
+        says="invert two steps of a local map",
+        world="preimage",
+        options={"symbols": 4, "steps": 2},
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="palindrome",
+        says="arrange given letters so that they read the same backwards",
+        world="reasoning",
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="spell",
+        says="spell a word backwards",
+        world="reasoning",
+        options={
+            "task": "spell_backward",
+            "slip": 0.15,
+            "config": "min_word_len=3, max_word_len=5",
+        },
+        flawless=_NO_SLIP,
+    ),
+    Variant(
+        name="routes-third",
+        says="pairs on a third of the prompts",
+        world="routes",
+        sizes={"pair_prompts": 1 / 3},
+    ),
+    Variant(
+        name="routes-wide",
+        says="pairs of many writers, good and bad",
+        world="routes",
+        sizes={"writers": "wide"},
+    ),
+    Variant(
+        name="routes-poor",
+        says="walkers that mostly wander: good routes are rare in the start policy",
+        world="routes",
+        options={"wander": 0.7, "trespass": 0.2},
+    ),
+    Variant(
+        name="routes-dialects",
+        says="towns with two names each; pairs use one, the start policy both",
+        world="routes",
+        options={"dialects": 2},
+    ),
+)
+VARIANTS = {variant.name: variant for variant in _ALL}
+
+
+def variant(name: str) -> Variant:
+    """A variant by name.
+
+    Raises:
+        ConfigError: for an unknown one, with the nearest valid name.
+    """
+    if name not in VARIANTS:
+        raise ConfigError(f"world {name!r} of the studies is unknown: {nearest(name, VARIANTS)}")
+    return VARIANTS[name]

@@ -68,7 +68,7 @@ def run(
     until = since + _seconds(budget) if budget else float("inf")
     from allroads.lab.study.collecting import study_of, text_of
     from allroads.lab.study.conduct import conduct, outstanding
-    from allroads.lab.study.hypotheses import chosen
+    from allroads.lab.study.hypotheses import best_first, chosen
     from allroads.lab.study.hypothesis import needs_of
     from allroads.lab.study.lines import Store
     from allroads.lab.study.registration import register
@@ -85,7 +85,7 @@ def run(
         processes=processes,
         until=until,
     )
-    needs = needs_of(case for one in hypotheses for case in one.on(world))
+    needs = needs_of(case for one in best_first(hypotheses) for case in one.on(world))
     if dry_run:
         for name, count in outstanding(needs, range_, place).items():
             typer.echo(f"{name:18} {count} cells are missing")

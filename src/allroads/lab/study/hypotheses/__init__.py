@@ -25,7 +25,9 @@ _FILES = (gap, h1, h2, h3, h4, h5, h6, coverage, mode_seeking, token_cues, elsew
 HYPOTHESES: dict[str, Hypothesis] = {
     one.name: one for one in (*(file.HYPOTHESIS for file in _FILES), *controls.HYPOTHESES)
 }
-"""By name, in the order in which they are run."""
+"""By name, in the order in which they are shown."""
+_FIRST = ("gap", "H5", "relabelled", "margin", "local-labeller")
+"""Run before all others: what a short budget should still hold."""
 
 
 def chosen(names: Sequence[str], variant: str | None = None) -> tuple[Hypothesis, ...]:
@@ -48,4 +50,9 @@ def chosen(names: Sequence[str], variant: str | None = None) -> tuple[Hypothesis
     return found
 
 
-__all__ = ["HYPOTHESES", "chosen"]
+def best_first(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """In the order in which they are run."""
+    return sorted(hypotheses, key=lambda one: one.name not in _FIRST)
+
+
+__all__ = ["HYPOTHESES", "best_first", "chosen"]

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from allroads.lab.study import conduct as module
+from allroads.lab.study.conduct import conduct, outstanding
+from allroads.lab.study.lines import Store
+from allroads.lab.study.running import Batch, Place
+from allroads.lab.study.table import RATES, TUNING
+from tests.lab.study.making import moment, policy
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
+    """Batches that were run; each DPO trial of the second rate pleases the selection scorer."""
+    batches: list[Batch] = []
+
+    def run(batch: Batch, place: Place, told: object) -> int:
+        batches.append(batch)
+        if batch.seeds == TUNING:
+            for arm in ("sft", "dpo"):
+                score = 1.0 if arm == "dpo" and batch.rate == RATES[1] else 0.0
+                for seed in TUNING:
+                    moments = (moment([0.5], selection=score),)
+                    line = policy(arm, seed, [], None, moments=moments, rate=batch.rate)
+                    place.store.add(line)
+        return 0
+
+    monkeypatch.setattr(module, "run", run)
+    return batches
+
+
+def place(tmp_path: Path, until: float = float("inf")) -> Place:
+    return Place(store=Store(tmp_path), work=tmp_path / "work", until=until)
+
+
+def test_every_arm_is_tuned_before_it_is_tested_at_its_own_rate(ran: list[Batch], tmp_path: Path):
+    assert conduct({"routes": ["dpo", "local-rm"]}, (0, 1), place(tmp_path), print) == {}
+    tuning, tested = ran[: len(RATES)], ran[len(RATES) :]
+    assert [(b.rate, b.seeds) for b in tuning] == [(rate, TUNING) for rate in RATES]
+    assert {(b.rate, b.arms) for b in tested} == {
+        # A scorer makes no policy: the recipe's own rate.
+        (1.0, ("sft", "local-rm")),
+        (RATES[1], ("dpo",)),
+    }
+    assert all(b.seeds == (0, 1) for b in tested)
+
+
+def test_what_the_time_did_not_reach_is_left_out_and_said(ran: list[Batch], tmp_path: Path):
+    late = place(tmp_path, time.monotonic() - 1)
+    left = conduct({"routes": ["dpo"], "secret": ["dpo", "rloo"]}, (0,), late, print)
+    assert left == {"routes": ["dpo"], "secret": ["dpo", "rloo"]}
+    assert ran == []
+
+
+def test_what_is_outstanding_is_counted_with_the_tuning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    counted: list[Batch] = []
+
+    def missing(batch: Batch, _: Place) -> int:
+        counted.append(batch)
+        return 10 if batch.seeds == TUNING else 3
+
+    monkeypatch.setattr(module, "missing", missing)
+    assert outstanding({"routes": ["dpo"]}, (0,), place(tmp_path)) == {"routes": 23}
+    assert [b.rate for b in counted] == [*RATES, 1.0]

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from allroads.errors import ConfigError
+from allroads.lab.study.claims import above
+from allroads.lab.study.hypotheses import HYPOTHESES, best_first, chosen
+from allroads.lab.study.hypothesis import needs_of
+from allroads.lab.study.rules import Test
+from allroads.lab.study.statistics import Difference
+from allroads.lab.study.variants import VARIANTS, variant
+from allroads.roads.atlas import every_road
+from allroads.roads.relabel import named
+
+EVERY = needs_of(case for one in HYPOTHESES.values() for case in one.cases)
+SCORERS = {"margins/test", "margins/paraphrased"}
+
+
+@pytest.mark.parametrize("name", list(HYPOTHESES))
+def test_what_a_hypothesis_reads_can_be_run(name: str):
+    known = every_road()
+    for case in HYPOTHESES[name].cases:
+        assert case.variant in VARIANTS
+        for test in (*case.premises, *case.tests):
+            for world, arm, kind in test.statistic.needs:
+                assert world in VARIANTS
+                purpose = named(arm, known).purpose
+                assert (purpose == "policy") or kind in SCORERS
+
+
+@pytest.mark.parametrize("name", [v.name for v in VARIANTS.values()])
+def test_a_variant_is_a_comparison(name: str):
+    config = variant(name).config(("sft", "dpo"), (7,), rate=0.5)
+    usual = variant(name).config(("sft", "dpo"), (7,))
+    assert config.recipe is not None
+    assert usual.recipe is not None
+    assert config.recipe.policy.learning_rate == usual.recipe.policy.learning_rate / 2
+    assert config.recipe.sft == usual.recipe.sft
+    assert config.recipe.reward == usual.recipe.reward
+    assert config.pool == 2 * max(config.ns)
+
+
+def test_what_is_registered_changes_with_every_part_of_the_prediction():
+    one = HYPOTHESES["gap"]
+    (case,) = one.cases
+    texts = {one.says}
+    for test in (
+        Test(Difference("routes", "online-dpo", "dpo"), above(0.04)),
+        Test(Difference("routes", "rloo", "dpo"), above(0.03)),
+        Test(Difference("secret", "online-dpo", "dpo"), above(0.03)),
+    ):
+        changed = dataclasses.replace(case, tests=(test,))
+        texts.add(dataclasses.replace(one, cases=(changed,)).says)
+    texts.add(dataclasses.replace(one, prediction="online-dpo is below dpo").says)
+    assert len(texts) == 5
+    assert dataclasses.replace(one, file=Path("elsewhere.py")).says == one.says
+
+
+def test_hypotheses_are_chosen_by_name_and_world():
+    assert [one.name for one in chosen(["H6", "gap"])] == ["gap", "H6"]
+    assert {one.name for one in chosen(["all"], "secret")} == {"H6", "elsewhere"}
+    with pytest.raises(ConfigError, match="did you mean 'gap'"):
+        chosen(["gab"])
+    with pytest.raises(ConfigError, match="no case of H3"):
+        chosen(["H3"], "secret")
+
+
+def test_a_short_budget_holds_the_main_arms():
+    needs = needs_of(case for one in best_first(chosen(["all"])) for case in one.cases)
+    first = ["online-dpo", "dpo", "best-of-n", "dpo-relabelled", "online-dpo-margin"]
+    assert {*first, "online-dpo@local-rm"} <= set(needs["routes"][:10])
+    assert {name: set(arms) for name, arms in needs.items()} == {
+        name: set(arms) for name, arms in EVERY.items()
+    }

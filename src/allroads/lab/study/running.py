@@ -54,6 +54,7 @@ class Place:
         store: the finished cells.
         work: folder for checkpoints; it may be deleted at any time between two runs.
         model: the base model's folder, for variants that need one.
+        papers: folder of scitldr's files.
         processes: worker processes.
         until: `time.monotonic()` after which no further job is begun.
     """
@@ -61,6 +62,7 @@ class Place:
     store: Store
     work: Path
     model: str | None = None
+    papers: str | None = None
     processes: int = 2
     until: float = math.inf
 
@@ -140,6 +142,7 @@ def _prepared(batch: Batch, seeds: tuple[int, ...], rate: float, place: Place) -
         rate=rate,
         betas=batch.betas,
         model=place.model,
+        papers=place.papers,
         processes=place.processes,
     )
     return prepare(config)

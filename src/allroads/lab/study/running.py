@@ -101,7 +101,8 @@ def run(batch: Batch, place: Place, told: Callable[[Cell], None]) -> int:
             if event[0] == "done":
                 harvest()
 
-        run_jobs(jobs, folder, prepared.config, prepared.settings, heard, until=place.until)
+        config, settings = prepared.config, prepared.settings
+        run_jobs(jobs, folder, config, settings, heard, until=place.until, steadily=True)
         harvest()
     return len(waiting)
 

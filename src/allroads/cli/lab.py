@@ -58,6 +58,7 @@ def run(
         None
     ),
     model: Annotated[Path | None, typer.Option(help="Base model, for worlds of text.")] = None,
+    papers: Annotated[Path | None, typer.Option(help="Folder of scitldr's files.")] = None,
     processes: Annotated[int, typer.Option(min=1)] = 2,
     results: Results = Path("results"),
     work: Work = Path("runs/lab"),
@@ -82,6 +83,7 @@ def run(
         store=Store(results),
         work=work,
         model=None if model is None else str(model),
+        papers=None if papers is None else str(papers.resolve()),
         processes=processes,
         until=until,
     )
@@ -174,7 +176,7 @@ def report(
     from allroads.report.study_markdown import fill
 
     range_ = tuple(range(first_seed, first_seed + seeds))
-    study = study_of(tuple(HYPOTHESES.values()), results, range_, {})
+    study = study_of(tuple(HYPOTHESES.values()), results, range_)
     write_page(study, out)
     typer.echo(f"Page: {out.resolve()}")
     if write is not None:

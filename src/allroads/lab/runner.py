@@ -67,12 +67,15 @@ def run_jobs(
     listener: Listener,
     *,
     until: float = math.inf,
+    steadily: bool = False,
 ) -> None:
     """Do every job that is not done; returns when all are, or when the time is up.
 
     With one process the jobs run here; with more, in that many workers of `config.threads` threads
     each. The result does not depend on the number of processes. After `until` (of `time.monotonic`)
-    no job is begun; those that run are finished.
+    no job is begun; those that run are finished. Several processes take the longest chains of jobs
+    first, which ends soonest, or with `steadily` the plan's order, which leaves whole cells behind
+    whenever it is stopped.
 
     Raises:
         AllroadsError: what a job raised; finished jobs stay finished.
@@ -88,7 +91,8 @@ def run_jobs(
     if config.processes == 1:
         _run_here(left, folder, config, settings, listener, until)
     else:
-        _run_in_pool(left, done, folder, config, settings, listener, until)
+        waiting = dict(left) if steadily else longest_chain_first(left)
+        _run_in_pool(waiting, done, folder, config, settings, listener, until)
 
 
 def _run_here(
@@ -125,7 +129,7 @@ def _run_here(
 
 
 def _run_in_pool(
-    left: dict[str, Job],
+    waiting: dict[str, Job],
     done: set[str],
     folder: Path,
     config: CompareConfig,
@@ -135,7 +139,6 @@ def _run_in_pool(
 ) -> None:
     context = workers.begin()
     events: Any = context.Queue()
-    waiting = longest_chain_first(left)
     running: dict[Future[None], str] = {}
     with ProcessPoolExecutor(
         config.processes,

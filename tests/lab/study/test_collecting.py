@@ -31,7 +31,7 @@ def results(tmp_path: Path) -> Path:
 
 
 def test_a_verdict_comes_with_its_numbers(results: Path):
-    study = study_of([HYPOTHESES["gap"]], results, SEEDS, {"routes": ["ppo"]})
+    study = study_of([HYPOTHESES["gap"]], results, SEEDS, ["routes: ppo (the time was up)"])
     (row,) = study.verdicts
     assert (row.conclusion, row.confirmed) == ("supported", "")
     (test,) = row.tests
@@ -47,29 +47,29 @@ def test_a_verdict_comes_with_its_numbers(results: Path):
 def test_only_a_registered_hypothesis_is_confirmed(results: Path):
     one = {"hypothesis": "gap", "says": "x", "revision": "abc123", "created": "now"}
     files.write_json(results / "registrations.jsonl", one)
-    (row,) = study_of([HYPOTHESES["gap"]], results, SEEDS, {}).verdicts
+    (row,) = study_of([HYPOTHESES["gap"]], results, SEEDS).verdicts
     assert row.confirmed == "abc123"
-    (row,) = study_of([HYPOTHESES["gap"]], results, TUNING, {}).verdicts
+    (row,) = study_of([HYPOTHESES["gap"]], results, TUNING).verdicts
     assert row.confirmed == ""
 
 
 def test_missing_cells_are_no_test_and_say_which(results: Path):
-    (row,) = study_of([HYPOTHESES["ppo"]], results, SEEDS, {}).verdicts
+    (row,) = study_of([HYPOTHESES["ppo"]], results, SEEDS).verdicts
     assert row.conclusion == "no test"
     assert "routes, ppo: no cell has been run" in row.reason
 
 
 def test_families_are_judged_apart(results: Path):
     """A second hypothesis of another kind leaves the first one's adjusted p where it was."""
-    alone = study_of([HYPOTHESES["gap"]], results, SEEDS, {}).verdicts[0]
-    pair = study_of([HYPOTHESES["gap"], HYPOTHESES["relabelled"]], results, SEEDS, {}).verdicts
+    alone = study_of([HYPOTHESES["gap"]], results, SEEDS).verdicts[0]
+    pair = study_of([HYPOTHESES["gap"], HYPOTHESES["relabelled"]], results, SEEDS).verdicts
     assert pair[0].p_supported == alone.p_supported
-    same = study_of([HYPOTHESES["gap"], HYPOTHESES["H3"]], results, SEEDS, {}).verdicts
+    same = study_of([HYPOTHESES["gap"], HYPOTHESES["H3"]], results, SEEDS).verdicts
     assert same[0].p_supported == pytest.approx(2 * alone.p_supported)
 
 
 def test_contrasts_are_of_neighbours_alone(results: Path):
-    study = study_of([HYPOTHESES["gap"]], results, SEEDS, {})
+    study = study_of([HYPOTHESES["gap"]], results, SEEDS)
     assert {(row.arm, row.neighbour, row.field) for row in study.contrasts} == {
         ("dpo-relabelled", "dpo", "last.labeller")
     }
@@ -88,7 +88,7 @@ def test_difficulties_are_geometric_means_over_seeds(results: Path):
                         variant="routes", learner=learner, count=count, seed=seed, reached=reached
                     )
                 )
-    (row,) = study_of([HYPOTHESES["gap"]], results, SEEDS, {}).difficulties
+    (row,) = study_of([HYPOTHESES["gap"]], results, SEEDS).difficulties
     assert row.pairs is not None
     assert row.pairs.value == pytest.approx(400)
     assert row.demonstrations is None

@@ -60,7 +60,9 @@ def test_a_page_of_few_cells_is_a_page(tmp_path: Path):
     Store(tmp_path / "results").add(policy("dpo", 0, [0.5]))
     page = tmp_path / "findings.html"
     document = tmp_path / "findings.md"
-    document.write_text("# Findings\n\n<!-- study: verdicts -->\nwhat stood here before\n<!-- end -->\n")
+    document.write_text(
+        "# Findings\n\n<!-- study: verdicts -->\nwhat stood here before\n<!-- end -->\n"
+    )
     words = ("report", "--results", tmp_path / "results", "--out", page, "--write", document)
     asked(*words)
     assert "no test" in page.read_text("utf-8")

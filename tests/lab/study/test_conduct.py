@@ -38,7 +38,7 @@ def place(tmp_path: Path, until: float = float("inf")) -> Place:
 
 
 def test_every_arm_is_tuned_before_it_is_tested_at_its_own_rate(ran: list[Batch], tmp_path: Path):
-    assert conduct({"routes": ["dpo", "local-rm"]}, (0, 1), place(tmp_path), print) == {}
+    assert conduct({"routes": ["dpo", "local-rm"]}, (0, 1), place(tmp_path), print) == []
     tuning, tested = ran[: len(RATES)], ran[len(RATES) :]
     assert [(b.rate, b.seeds) for b in tuning] == [(rate, TUNING) for rate in RATES]
     assert {(b.rate, b.arms) for b in tested} == {
@@ -52,7 +52,14 @@ def test_every_arm_is_tuned_before_it_is_tested_at_its_own_rate(ran: list[Batch]
 def test_what_the_time_did_not_reach_is_left_out_and_said(ran: list[Batch], tmp_path: Path):
     late = place(tmp_path, time.monotonic() - 1)
     left = conduct({"routes": ["dpo"], "secret": ["dpo", "rloo"]}, (0,), late, print)
-    assert left == {"routes": ["dpo"], "secret": ["dpo", "rloo"]}
+    assert left == ["routes: dpo (the time was up)", "secret: dpo, rloo (the time was up)"]
+    assert ran == []
+
+
+def test_a_world_of_text_waits_for_a_model(ran: list[Batch], tmp_path: Path):
+    assert conduct({"sentiment": ["dpo"]}, (0,), place(tmp_path), print) == [
+        "sentiment: dpo (needs --model)"
+    ]
     assert ran == []
 
 

@@ -31,7 +31,12 @@ def test_what_a_hypothesis_reads_can_be_run(name: str):
                 assert (purpose == "policy") or kind in SCORERS
 
 
-@pytest.mark.parametrize("name", [v.name for v in VARIANTS.values()])
+def test_a_world_of_text_without_a_model_says_so():
+    with pytest.raises(ConfigError, match="'sentiment' needs --model"):
+        variant("sentiment").config(("sft",), (0,))
+
+
+@pytest.mark.parametrize("name", [v.name for v in VARIANTS.values() if not v.needs_model])
 def test_a_variant_is_a_comparison(name: str):
     config = variant(name).config(("sft", "dpo"), (7,), rate=0.5)
     usual = variant(name).config(("sft", "dpo"), (7,))

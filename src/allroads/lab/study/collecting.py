@@ -58,7 +58,7 @@ def study_of(
     hypotheses: Sequence[Hypothesis],
     results: Path,
     seeds: tuple[int, ...],
-    left_out: Mapping[str, Sequence[str]],
+    left_out: Sequence[str] = (),
     *,
     world: str | None = None,
 ) -> Study:
@@ -68,7 +68,7 @@ def study_of(
         hypotheses: they are one family: Holm's adjustment goes over all their cases.
         results: folder of lines.
         seeds: those that are read.
-        left_out: arms that were asked for and not run, by variant.
+        left_out: what was asked for and not run, in sentences.
         world: only the cases on this variant.
     """
     store = Store(results)
@@ -90,10 +90,7 @@ def study_of(
         ),
         paper=beside(measured_on(table, seeds)),
         equals=tuple(row for name in variants for row in equals(store, name)),
-        left_out=tuple(
-            f"{name}: {', '.join(dict.fromkeys(arms))} (the time was up)"
-            for name, arms in left_out.items()
-        ),
+        left_out=tuple(left_out),
     )
 
 

@@ -20,19 +20,25 @@ Needs = Mapping[str, Sequence[str]]
 
 def conduct(
     needs: Needs, seeds: tuple[int, ...], place: Place, told: Callable[[Cell], None]
-) -> dict[str, list[str]]:
+) -> list[str]:
     """Tune every arm that is not tuned, then run it with the seeds; nothing is run twice.
 
     Returns:
-        Arms that are left out because the time was up, by variant.
+        What is left out and why, a sentence each.
     """
-    left: dict[str, list[str]] = defaultdict(list)
+    left = []
     for name, arms in needs.items():
+        if variant(name).needs_model and place.model is None:
+            left.append(f"{name}: {', '.join(arms)} (needs --model)")
+            continue
+        late: list[str] = []
         for at in range(0, len(arms), _TOGETHER):
             chunk = (START, *arms[at : at + _TOGETHER])
             if time.monotonic() > place.until or not _chunk(name, chunk, seeds, place, told):
-                left[name] += chunk[1:]
-    return dict(left)
+                late += chunk[1:]
+        if late:
+            left.append(f"{name}: {', '.join(late)} (the time was up)")
+    return left
 
 
 def _chunk(

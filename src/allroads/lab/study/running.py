@@ -54,6 +54,7 @@ class Place:
         store: the finished cells.
         work: folder for checkpoints; it may be deleted at any time between two runs.
         model: the base model's folder, for variants that need one.
+        papers: folder of scitldr's files.
         processes: worker processes.
         until: `time.monotonic()` after which no further job is begun.
     """
@@ -61,6 +62,7 @@ class Place:
     store: Store
     work: Path
     model: str | None = None
+    papers: str | None = None
     processes: int = 2
     until: float = math.inf
 
@@ -99,7 +101,8 @@ def run(batch: Batch, place: Place, told: Callable[[Cell], None]) -> int:
             if event[0] == "done":
                 harvest()
 
-        run_jobs(jobs, folder, prepared.config, prepared.settings, heard, until=place.until)
+        config, settings = prepared.config, prepared.settings
+        run_jobs(jobs, folder, config, settings, heard, until=place.until, steadily=True)
         harvest()
     return len(waiting)
 
@@ -140,6 +143,7 @@ def _prepared(batch: Batch, seeds: tuple[int, ...], rate: float, place: Place) -
         rate=rate,
         betas=batch.betas,
         model=place.model,
+        papers=place.papers,
         processes=place.processes,
     )
     return prepare(config)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import Field
+from transformers import AutoConfig
 
 from allroads.data import worlds
 from allroads.errors import ConfigError, nearest
-from allroads.lab.config import CompareConfig, build_config
+from allroads.lab.config import CompareConfig, build_config, recipe_for
 from allroads.lab.defaults import defaults_of
 from allroads.lab.prepare import WorldSizes
+from allroads.models.hub import located
 from allroads.roads.atlas import Recipe, atlas
 from allroads.roads.choices import Choice
 from allroads.roads.stage import Road
@@ -36,7 +38,10 @@ class Variant(Choice):
     """Fields of `WorldSizes` that differ from the world's own defaults."""
     flawless: dict[str, float] = Field(default_factory=lambda: {"wander": 0.0, "trespass": 0.0})
     """Dials with which the demonstrators make no error."""
+    counts: float = 0.03
+    """The smallest difference of true reward that counts here; fixed before any run."""
     recipe: Recipe | None = None
+    """By default the world's, or of the model's width, with longer online stages."""
     betas: tuple[float, ...] = (0.3, 0.7, 1.5)
     ns: tuple[int, ...] = (2, 8, 32)
     """Of best-of-N; the pool is twice the largest."""
@@ -54,9 +59,13 @@ class Variant(Choice):
         rate: float = 1.0,
         betas: tuple[float, ...] = (),
         model: str | None = None,
+        papers: str | None = None,
         processes: int = 1,
     ) -> CompareConfig:
         """The comparison of some roads on this world.
+
+        Raises:
+            ConfigError: when the world needs a model and none is given.
 
         Args:
             roads: names of the atlas.
@@ -65,15 +74,18 @@ class Variant(Choice):
                 or samples; likelihood and reward models, which roads share, keep theirs.
             betas: settings; none: the variant's.
             model: the base model's folder, for a world that needs one.
+            papers: folder of scitldr's files.
             processes: worker processes.
         """
-        recipe = faster(self.recipe or longer(defaults_of(self.world).recipe), rate)
+        if self.needs_model and model is None:
+            raise ConfigError(f"the studies' world {self.name!r} needs --model DIR, a base model")
+        recipe = faster(self.recipe or longer(self._usual_recipe(model)), rate)
         sizes = {**defaults_of(self.world).sizes, "test_pairs": 600, **self.sizes}
         return build_config(
             {
                 "world": self.world,
                 "model": model,
-                "world_options": self.options,
+                "world_options": self.options | self._place(papers),
                 "sizes": WorldSizes.model_validate(sizes),
                 "roads": roads,
                 "seeds": seeds,
@@ -89,6 +101,16 @@ class Variant(Choice):
             origin=f"variant {self.name}",
         )
 
+    def _place(self, papers: str | None) -> dict[str, str]:
+        return {"folder": papers} if papers and self.world == "scitldr" else {}
+
+    def _usual_recipe(self, model: str | None) -> Recipe:
+        found = defaults_of(self.world).recipe
+        if found is not None:
+            return found
+        assert model is not None
+        return recipe_for(AutoConfig.from_pretrained(located(model)).get_text_config().hidden_size)
+
 
 def again(recipe: Recipe) -> Road:
     """DPO under another name: the same data, start and choices, in another order of the rows."""
@@ -97,14 +119,13 @@ def again(recipe: Recipe) -> Road:
     return road.model_copy(update={"name": AGAIN, "stages": (*road.stages[:-1], last)})
 
 
-def longer(recipe: Recipe | None) -> Recipe:
+def longer(recipe: Recipe) -> Recipe:
     """The quick recipe of a world with online stages of four times the rounds.
 
     In 60 rounds they are not done: on `routes` online DPO then reaches 0.67 of true reward, in 240
     rounds 0.74 (beta 0.7, seed 900 of the exploration; DPO 0.66 to 0.68 whatever its rate and
     epochs).
     """
-    assert recipe is not None, "a variant of a world without a recipe brings its own"
     online = recipe.online.model_copy(update={"rounds": 4 * recipe.online.rounds})
     return recipe.model_copy(update={"online": online})
 
@@ -215,7 +236,35 @@ _ALL = (
         options={"dialects": 2},
     ),
 )
-VARIANTS = {variant.name: variant for variant in _ALL}
+_TEXT = (
+    Variant(
+        name="sentiment",
+        says="continue film reviews as positively as a classifier sees (with --model)",
+        world="sentiment",
+        flawless={},
+        counts=0.1,
+        betas=(0.1, 0.3, 1.0),
+    ),
+    Variant(
+        name="scitldr",
+        says="summarise papers; the truth is ROUGE-L with hidden summaries (with --model)",
+        world="scitldr",
+        options={"title": 0},
+        flawless={},
+        counts=0.01,
+        betas=(0.05, 0.2, 0.7),
+    ),
+    Variant(
+        name="scitldr-two-words",
+        says="name the two most telling words of a paper (with --model)",
+        world="scitldr",
+        options={"title": 0, "words": 2},
+        flawless={},
+        counts=0.01,
+        betas=(0.05, 0.2, 0.7),
+    ),
+)
+VARIANTS = {variant.name: variant for variant in (*_ALL, *_TEXT)}
 
 
 def variant(name: str) -> Variant:

@@ -7,13 +7,17 @@ from allroads.lab.study.held_out import Accuracy
 from allroads.lab.study.hypothesis import Case
 from allroads.lab.study.rules import Test
 from allroads.lab.study.statistics import Difference
+from allroads.lab.study.variants import VARIANTS
 
-DELTA = 0.03
-"""True reward, 0 to 1: a difference below this counts as none. Fixed before any run."""
 RIGHT = 0.02
 """Share of held-out pairs: likewise for scorers."""
 MAIN = "routes"
 ROADS_PAPER = "Swamy et al. 2025, arXiv:2503.01067"
+
+
+def counts(variant: str) -> float:
+    """The difference of true reward below which there is none, on this world."""
+    return VARIANTS[variant].counts
 
 
 def gap(variant: str) -> Difference:
@@ -21,18 +25,18 @@ def gap(variant: str) -> Difference:
     return Difference(variant, "online-dpo", "dpo")
 
 
-GAP = Test(gap(MAIN), above(DELTA))
+GAP = Test(gap(MAIN), above(counts(MAIN)))
 """The premise of whoever explains the gap: that there is one."""
 
 
 def is_above(variant: str, arm: str, baseline: str) -> Test:
     """One arm is better than another by what counts."""
-    return Test(Difference(variant, arm, baseline), above(DELTA))
+    return Test(Difference(variant, arm, baseline), above(counts(variant)))
 
 
 def same(variant: str, arm: str, baseline: str) -> Test:
     """Two arms are equal up to what counts."""
-    return Test(Difference(variant, arm, baseline), within(DELTA))
+    return Test(Difference(variant, arm, baseline), within(counts(variant)))
 
 
 def closed(variant: str, paper: str = "") -> Case:
@@ -48,10 +52,10 @@ def closed(variant: str, paper: str = "") -> Case:
         variant=variant,
         premises=(
             GAP,
-            Test(Difference(variant, "dpo", "sft"), at_least(DELTA)),
-            Test(Difference(variant, "best-of-n@verifier", "dpo"), at_least(DELTA)),
+            Test(Difference(variant, "dpo", "sft"), at_least(counts(variant))),
+            Test(Difference(variant, "best-of-n@verifier", "dpo"), at_least(counts(variant))),
         ),
-        tests=(Test(Difference(variant, "dpo", "online-dpo"), at_least(-DELTA)),),
+        tests=(Test(Difference(variant, "dpo", "online-dpo"), at_least(-counts(variant))),),
         paper=paper,
     )
 

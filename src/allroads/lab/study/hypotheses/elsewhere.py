@@ -5,7 +5,7 @@ from pathlib import Path
 from allroads.lab.study.hypotheses.common import is_above
 from allroads.lab.study.hypothesis import Case, Hypothesis
 
-_WORLDS = ("preimage-0", "preimage-1", "preimage-2", "secret", "palindrome", "spell")
+_WORLDS = ("preimage-0", "preimage-1", "preimage-2", "secret", "palindrome", "spell", "sentiment")
 
 HYPOTHESIS = Hypothesis(
     name="elsewhere",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from allroads.lab.study.claims import within
 from allroads.lab.study.equal_kl import EqualKL
-from allroads.lab.study.hypotheses.common import DELTA, GAP, MAIN, ROADS_PAPER
+from allroads.lab.study.hypotheses.common import GAP, MAIN, ROADS_PAPER, counts
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.rules import Test
 
@@ -20,7 +20,7 @@ HYPOTHESIS = Hypothesis(
         Case(
             variant=MAIN,
             premises=(GAP,),
-            tests=(Test(EqualKL(MAIN, "online-dpo", "dpo"), within(DELTA)),),
+            tests=(Test(EqualKL(MAIN, "online-dpo", "dpo"), within(counts(MAIN))),),
             paper="The gap stays with the same regulariser in both arms; not sufficient.",
         ),
     ),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from allroads.lab.study.claims import above, within
-from allroads.lab.study.hypotheses.common import DELTA, MAIN, ROADS_PAPER, gap
+from allroads.lab.study.hypotheses.common import MAIN, ROADS_PAPER, counts, gap
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.rules import Test
 from allroads.lab.study.statistics import Interaction
@@ -22,10 +22,10 @@ HYPOTHESIS = Hypothesis(
     cases=(
         Case(
             variant=MAIN,
-            premises=(Test(gap(WIDE), above(DELTA)),),
+            premises=(Test(gap(WIDE), above(counts(MAIN))),),
             tests=(
-                Test(Interaction(gap(WIDE), gap(MAIN)), above(DELTA)),
-                Test(gap(MAIN), within(DELTA)),
+                Test(Interaction(gap(WIDE), gap(MAIN)), above(counts(MAIN))),
+                Test(gap(MAIN), within(counts(MAIN))),
             ),
             paper="Samples of the SFT policy, labelled by a model (1.4B): DPO 56.8, online 58.8 "
             "and 65.2 %; rejected.",

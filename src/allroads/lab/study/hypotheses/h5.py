@@ -4,13 +4,7 @@ from pathlib import Path
 
 from allroads.lab.study.claims import above
 from allroads.lab.study.held_out import Accuracy
-from allroads.lab.study.hypotheses.common import (
-    DELTA,
-    MAIN,
-    RIGHT,
-    ROADS_PAPER,
-    more_often_right,
-)
+from allroads.lab.study.hypotheses.common import MAIN, RIGHT, ROADS_PAPER, counts, more_often_right
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.rules import Test
 from allroads.lab.study.statistics import Difference, Interaction
@@ -31,7 +25,7 @@ HYPOTHESIS = Hypothesis(
             variant=MAIN,
             tests=(
                 more_often_right(MAIN, "reward-model", "local-rm"),
-                Test(Difference(MAIN, "best-of-n", "best-of-n-local"), above(DELTA)),
+                Test(Difference(MAIN, "best-of-n", "best-of-n-local"), above(counts(MAIN))),
             ),
             paper="Mean probability of held-out labels (1.4B): DPO 0.526, local 0.567, global "
             "0.593; best-of-N in the same order.",

@@ -22,5 +22,7 @@ HYPOTHESIS = Hypothesis(
         ),
         closed("secret", "ROUGE-L as the reward: 0.354 against 0.352."),
         closed("secret-two"),
+        closed("scitldr"),
+        closed("scitldr-two-words"),
     ),
 )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from allroads.lab.study.claims import above
-from allroads.lab.study.hypotheses.common import DELTA, GAP, MAIN, gap
+from allroads.lab.study.hypotheses.common import GAP, MAIN, counts, gap
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.rules import Test
 from allroads.lab.study.statistics import Interaction
@@ -23,7 +23,7 @@ HYPOTHESIS = Hypothesis(
         Case(
             variant=POOR,
             premises=(GAP,),
-            tests=(Test(Interaction(gap(POOR), gap(MAIN)), above(DELTA)),),
+            tests=(Test(Interaction(gap(POOR), gap(MAIN)), above(counts(MAIN))),),
         ),
     ),
 )

@@ -69,7 +69,7 @@ def run(
     until = since + _seconds(budget) if budget else float("inf")
     from allroads.lab.study.collecting import study_of, text_of
     from allroads.lab.study.conduct import conduct, outstanding
-    from allroads.lab.study.hypotheses import best_first, chosen
+    from allroads.lab.study.hypotheses import HYPOTHESES, best_first, chosen
     from allroads.lab.study.hypothesis import needs_of
     from allroads.lab.study.lines import Store
     from allroads.lab.study.registration import register
@@ -97,7 +97,9 @@ def run(
             register(one.name, one.says, one.sources, results)
 
     left = conduct(needs, range_, place, _told(since))
-    typer.echo(text_of(study_of(hypotheses, results, range_, left, world=world)))
+    # Judged among all, so that no verdict hangs on how few were asked for.
+    study = study_of(tuple(HYPOTHESES.values()), results, range_, left)
+    typer.echo(text_of(study, {(one.name, c.variant) for one in hypotheses for c in one.on(world)}))
 
 
 @app.command()
@@ -136,6 +138,8 @@ def difficulty(
     from allroads.lab.study.lines import CurveLine, Store
     from allroads.lab.study.variants import VARIANTS, variant
 
+    if world and variant(world).needs_model:
+        raise ConfigError(f"--world {world}: difficulties are measured on worlds without a model")
     store = Store(results)
     chosen = [variant(world)] if world else [v for v in VARIANTS.values() if not v.needs_model]
     known = {

@@ -73,5 +73,6 @@ def test_what_is_outstanding_is_counted_with_the_tuning(
         return 10 if batch.seeds == TUNING else 3
 
     monkeypatch.setattr(module, "missing", missing)
-    assert outstanding({"routes": ["dpo"]}, (0,), place(tmp_path)) == {"routes": 23}
+    needs = {"routes": ["dpo"], "sentiment": ["dpo"]}  # The second waits for a model.
+    assert outstanding(needs, (0,), place(tmp_path)) == {"routes": 23}
     assert [b.rate for b in counted] == [*RATES, 1.0]

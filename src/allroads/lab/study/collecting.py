@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -59,8 +59,6 @@ def study_of(
     results: Path,
     seeds: tuple[int, ...],
     left_out: Sequence[str] = (),
-    *,
-    world: str | None = None,
 ) -> Study:
     """Everything that is known about some hypotheses, from the finished cells alone.
 
@@ -69,12 +67,11 @@ def study_of(
         results: folder of lines.
         seeds: those that are read.
         left_out: what was asked for and not run, in sentences.
-        world: only the cases on this variant.
     """
     store = Store(results)
     table = Table(store)
-    cases = [(one, case) for one in hypotheses for case in one.on(world)]
-    variants = [name for name in store.variants() if world in (None, name)]
+    cases = [(one, case) for one in hypotheses for case in one.cases]
+    variants = store.variants()
     return Study(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         version=version_of("allroads"),
@@ -94,10 +91,12 @@ def study_of(
     )
 
 
-def text_of(study: Study) -> str:
-    """The verdicts as lines for a terminal."""
+def text_of(study: Study, shown: Collection[tuple[str, str]] | None = None) -> str:
+    """The verdicts as lines for a terminal; `shown` are (hypothesis, variant), all if not said."""
     out = []
     for row in study.verdicts:
+        if shown is not None and (row.hypothesis, row.variant) not in shown:
+            continue
         status = f"confirmed at {row.confirmed}" if row.confirmed else "exploratory"
         out.append(f"{row.hypothesis} on {row.variant}: {row.conclusion} ({status})")
         out.append(f"    {row.prediction}. {row.reason}")

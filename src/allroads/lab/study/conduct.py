@@ -79,11 +79,12 @@ def _tuned(name: str, arms: Sequence[str], seeds: tuple[int, ...], place: Place)
 
 
 def outstanding(needs: Needs, seeds: tuple[int, ...], place: Place) -> dict[str, int]:
-    """How many cells of each variant are still to be run, tuning included."""
+    """How many cells of each variant are still to be run, tuning included; of those that can be."""
     return {
         name: sum(
             missing(batch, place)
             for batch in (*_tuning(name, arms), *_tuned(name, arms, seeds, place))
         )
         for name, arms in needs.items()
+        if place.model is not None or not variant(name).needs_model
     }

@@ -39,7 +39,7 @@ class Variant(Choice):
     flawless: dict[str, float] = Field(default_factory=lambda: {"wander": 0.0, "trespass": 0.0})
     """Dials with which the demonstrators make no error."""
     counts: float = 0.03
-    """The smallest difference of true reward that counts here; fixed before any run."""
+    """The smallest difference of true reward that counts here; fixed before any confirming run."""
     recipe: Recipe | None = None
     """By default the world's, or of the model's width, with longer online stages."""
     betas: tuple[float, ...] = (0.3, 0.7, 1.5)

@@ -80,8 +80,8 @@ class ArmRow(Record):
     """For example 'beta 0.7, rate x2, after 50 %'; chosen on the tuning seeds alone."""
     trials: int
     reward: Mean
-    oracle: float
-    """The highest mean reward of any setting: what no rule of selection can beat."""
+    forgone: float
+    """Mean reward that the best of all settings had more on the tuning seeds."""
     kl: Mean
     length: Mean
     no_eos: Mean
@@ -90,6 +90,7 @@ class ArmRow(Record):
     flops: float
     seconds: float
     frontier: tuple[FrontierPoint, ...]
+    """Every setting and moment at the tuned learning rate, on the tuning seeds."""
 
 
 class ContrastRow(Record):

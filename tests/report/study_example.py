@@ -154,7 +154,7 @@ def arm(name: str, variant: str, index: int, *, seeds: int = 5, points: int = 3)
         setting="beta 0.7, rate x2, after 100 %",
         trials=12,
         reward=chosen.reward,
-        oracle=best,
+        forgone=best - chosen.reward.value,
         kl=chosen.kl,
         length=mean(7.5, half and 0.4, seeds=seeds),
         no_eos=mean(0.01, half and 0.004, seeds=seeds),

@@ -69,8 +69,9 @@ def run(
     until = since + _seconds(budget) if budget else float("inf")
     from allroads.lab.study.collecting import study_of, text_of
     from allroads.lab.study.conduct import conduct, outstanding
+    from allroads.lab.study.further import further
     from allroads.lab.study.hypotheses import HYPOTHESES, best_first, chosen
-    from allroads.lab.study.hypothesis import needs_of
+    from allroads.lab.study.hypothesis import merged
     from allroads.lab.study.lines import Store
     from allroads.lab.study.registration import register
     from allroads.lab.study.running import CONFIRMATORY, Place
@@ -87,16 +88,17 @@ def run(
         processes=processes,
         until=until,
     )
-    needs = needs_of(case for one in best_first(hypotheses) for case in one.on(world))
+    needs = merged(case.needs for one in best_first(hypotheses) for case in one.on(world))
+    more = further(world) if "all" in names else {}
     if dry_run:
-        for name, count in outstanding(needs, range_, place).items():
+        for name, count in outstanding(merged([needs, more]), range_, place).items():
             typer.echo(f"{name:18} {count} cells are missing")
         return
     if confirm:
         for one in hypotheses:
             register(one.name, one.says, one.sources, results)
 
-    left = conduct(needs, range_, place, _told(since))
+    left = conduct(needs, range_, place, _told(since)) + conduct(more, range_, place, _told(since))
     # Judged among all, so that no verdict hangs on how few were asked for.
     study = study_of(tuple(HYPOTHESES.values()), results, range_, left)
     typer.echo(text_of(study, {(one.name, c.variant) for one in hypotheses for c in one.on(world)}))

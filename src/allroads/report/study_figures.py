@@ -187,7 +187,7 @@ def frontiers(name: str, variant: str, arms: Sequence[ArmRow], start: str) -> Pa
         name: of the figure.
         variant: the world.
         arms: its arms.
-        start: the arm that all others start from; its reward is a level line.
+        start: the arm that all others start from; its only point is a level line.
 
     Returns:
         None where no arm has a point.
@@ -196,7 +196,7 @@ def frontiers(name: str, variant: str, arms: Sequence[ArmRow], start: str) -> Pa
     shown = [arm for arm in arms if dots[arm.arm] and arm.arm != start]
     if not shown:
         return None
-    level = next((arm.reward.value for arm in arms if arm.arm == start), None)
+    level = next((p.reward.value for p in dots.get(start, ())), None)
     every = [point for points in dots.values() for point in points]
     rewards = [v for p in every for v in (p.reward.value, *_chosen_ends(p))]
     rewards += [] if level is None or numbers.finite(level) is None else [level]
@@ -221,9 +221,10 @@ def frontiers(name: str, variant: str, arms: Sequence[ArmRow], start: str) -> Pa
         name=name,
         title=f"Reward gained for distance travelled on {variant}",
         panels=tuple(panels),
-        reading="Up: true reward on held-out prompts. Right: KL from the start policy, nats per "
-        "completion, on a scale that is stretched near zero. Large points are settings at the end "
-        "of their training, joined; small ones are earlier moments. All panels share both axes.",
+        reading="Means of the tuning seeds. Up: true reward on held-out prompts. Right: KL from "
+        "the start policy, nats per completion, on a scale that is stretched near zero. Large "
+        "points are settings at the end of their training, joined; small ones are earlier moments. "
+        "All panels share both axes.",
         keys=tuple(_panel_keys(dots, level is not None, start)),
         table=study_tables.of_frontiers(shown),
     )

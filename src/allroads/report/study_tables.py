@@ -157,16 +157,16 @@ def of_arms(rows: Sequence[ArmRow]) -> Table:
     """Every arm of one world at its tuned setting."""
     usual = numbers.usual_size(row.reward for row in rows)
     return Table(
-        caption=f"{usual} behind each number unless the cell says otherwise. Best of any setting: "
-        "what no rule of selection can beat; it decides nothing.",
-        columns=("Arm", "Setting", "True reward, held-out", "Best of any setting",
+        caption=f"{usual} behind each number unless the cell says otherwise. Forgone by "
+        "selection: what the setting that the truth prefers had more, on the tuning seeds.",
+        columns=("Arm", "Setting", "True reward, held-out", "Forgone by selection",
                  "KL from start, nats", "Length, tokens", "Cut off", "FLOP", "Time"),
         rows=tuple(
             (
                 Cell(text=row.arm, sub=("labelled from outside",) if row.outside else ()),
                 Cell(text=row.setting, sub=(f"chosen among {row.trials}",)),
                 measured(row.reward, usual),
-                Cell(text=numbers.number(row.oracle)),
+                Cell(text=numbers.number(row.forgone)),
                 measured(row.kl, usual),
                 measured(row.length, usual),
                 share(row.no_eos, usual),
@@ -182,7 +182,8 @@ def of_arms(rows: Sequence[ArmRow]) -> Table:
 def of_frontiers(rows: Sequence[ArmRow]) -> Table:
     """The points behind the panels of one world."""
     return Table(
-        caption="Every setting and moment at the learning rate that was tuned for the arm.",
+        caption="Every setting and moment at the learning rate that was tuned for the arm, on the "
+        "tuning seeds.",
         columns=("Arm", "Setting", "Training done", "KL, nats", "True reward", "Mark"),
         rows=tuple(
             (

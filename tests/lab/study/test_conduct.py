@@ -25,7 +25,8 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[Batch]:
                 score = 1.0 if arm == "dpo" and batch.rate == RATES[1] else 0.0
                 for seed in TUNING:
                     moments = (moment([0.5], selection=score),)
-                    line = policy(arm, seed, [], None, moments=moments, rate=batch.rate)
+                    value = 0.7 if arm == "dpo" else None
+                    line = policy(arm, seed, [], value, moments=moments, rate=batch.rate)
                     place.store.add(line)
         return 0
 
@@ -38,26 +39,33 @@ def place(tmp_path: Path, until: float = float("inf")) -> Place:
 
 
 def test_every_arm_is_tuned_before_it_is_tested_at_its_own_rate(ran: list[Batch], tmp_path: Path):
-    assert conduct({"routes": ["dpo", "local-rm"]}, (0, 1), place(tmp_path), print) == []
+    needs = {"routes": {"dpo": False, "local-rm": True}}
+    assert conduct(needs, (0, 1), place(tmp_path), print) == []
     tuning, tested = ran[: len(RATES)], ran[len(RATES) :]
     assert [(b.rate, b.seeds) for b in tuning] == [(rate, TUNING) for rate in RATES]
-    assert {(b.rate, b.arms) for b in tested} == {
-        # A scorer makes no policy: the recipe's own rate.
-        (1.0, ("sft", "local-rm")),
-        (RATES[1], ("dpo",)),
+    assert {(b.rate, b.arms, b.betas) for b in tested} == {
+        # A scorer makes no policy: the recipe's own rate, and every setting.
+        (1.0, ("sft", "local-rm"), ()),
+        (RATES[1], ("dpo",), (0.7,)),
     }
     assert all(b.seeds == (0, 1) for b in tested)
 
 
+def test_where_a_frontier_is_read_every_setting_is_run(ran: list[Batch], tmp_path: Path):
+    assert conduct({"routes": {"dpo": True}}, (0,), place(tmp_path), print) == []
+    assert (RATES[1], ("dpo",), ()) in {(b.rate, b.arms, b.betas) for b in ran[len(RATES) :]}
+
+
 def test_what_the_time_did_not_reach_is_left_out_and_said(ran: list[Batch], tmp_path: Path):
     late = place(tmp_path, time.monotonic() - 1)
-    left = conduct({"routes": ["dpo"], "secret": ["dpo", "rloo"]}, (0,), late, print)
+    needs = {"routes": {"dpo": False}, "secret": {"dpo": False, "rloo": False}}
+    left = conduct(needs, (0,), late, print)
     assert left == ["routes: dpo (the time was up)", "secret: dpo, rloo (the time was up)"]
     assert ran == []
 
 
 def test_a_world_of_text_waits_for_a_model(ran: list[Batch], tmp_path: Path):
-    assert conduct({"sentiment": ["dpo"]}, (0,), place(tmp_path), print) == [
+    assert conduct({"sentiment": {"dpo": False}}, (0,), place(tmp_path), print) == [
         "sentiment: dpo (needs --model)"
     ]
     assert ran == []
@@ -73,6 +81,6 @@ def test_what_is_outstanding_is_counted_with_the_tuning(
         return 10 if batch.seeds == TUNING else 3
 
     monkeypatch.setattr(module, "missing", missing)
-    needs = {"routes": ["dpo"], "sentiment": ["dpo"]}  # The second waits for a model.
+    needs = {"routes": {"dpo": False}, "sentiment": {"dpo": False}}  # The second needs a model.
     assert outstanding(needs, (0,), place(tmp_path)) == {"routes": 23}
     assert [b.rate for b in counted] == [*RATES, 1.0]

@@ -7,15 +7,16 @@ import pytest
 
 from allroads.errors import ConfigError
 from allroads.lab.study.claims import above
+from allroads.lab.study.further import further
 from allroads.lab.study.hypotheses import HYPOTHESES, best_first, chosen
-from allroads.lab.study.hypothesis import needs_of
+from allroads.lab.study.hypothesis import merged
 from allroads.lab.study.rules import Test
 from allroads.lab.study.statistics import Difference
 from allroads.lab.study.variants import VARIANTS, variant
-from allroads.roads.atlas import every_road
+from allroads.roads.atlas import all_controls, every_road
 from allroads.roads.relabel import named
 
-EVERY = needs_of(case for one in HYPOTHESES.values() for case in one.cases)
+EVERY = merged(case.needs for one in HYPOTHESES.values() for case in one.cases)
 SCORERS = {"margins/test", "margins/paraphrased"}
 
 
@@ -74,9 +75,30 @@ def test_hypotheses_are_chosen_by_name_and_world():
 
 
 def test_a_short_budget_holds_the_main_arms():
-    needs = needs_of(case for one in best_first(chosen(["all"])) for case in one.cases)
+    needs = merged(case.needs for one in best_first(chosen(["all"])) for case in one.cases)
     first = ["online-dpo", "dpo", "best-of-n", "dpo-relabelled", "online-dpo-margin"]
-    assert {*first, "online-dpo@local-rm"} <= set(needs["routes"][:10])
-    assert {name: set(arms) for name, arms in needs.items()} == {
-        name: set(arms) for name, arms in EVERY.items()
+    assert {*first, "online-dpo@local-rm"} <= set(list(needs["routes"])[:10])
+    assert needs == EVERY
+
+
+def test_frontiers_and_scorers_are_read_at_every_setting_rewards_at_the_tuned_one():
+    (case,) = HYPOTHESES["H2"].cases
+    assert case.needs == {"routes": {"online-dpo": True, "dpo": True}}
+    assert merged([case.needs, HYPOTHESES["gap"].cases[0].needs]) == case.needs
+    assert HYPOTHESES["gap"].cases[0].needs == {"routes": {"online-dpo": False, "dpo": False}}
+    labels, _ = HYPOTHESES["H5"].cases
+    assert labels.needs["routes"] == {
+        "reward-model": True,
+        "local-rm": True,
+        "best-of-n": False,
+        "best-of-n-local": False,
     }
+
+
+def test_every_control_is_run_on_the_main_world_but_those_that_are_a_road_under_another_name():
+    run = merged([EVERY, further()])
+    known = every_road()
+    assert {named(arm, known).name for arms in run.values() for arm in arms}
+    same = {"reward-model-sum", "online-dpo-head-sum"}
+    assert set(all_controls()) - set(run["routes"]) == same
+    assert further("secret") == {"secret": further()["secret"]}

@@ -25,7 +25,7 @@ from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.registration import registered
 from allroads.lab.study.running import CONFIRMATORY
 from allroads.lab.study.statistics import Difference
-from allroads.lab.study.table import Setting, Table
+from allroads.lab.study.table import TUNING, Setting, Table
 from allroads.lab.verdict import to_mean
 from allroads.records import Mean
 from allroads.roads.atlas import CHAIN, all_controls, every_road
@@ -186,30 +186,31 @@ def _arms(table: Table, variant: str, seeds: Sequence[int]) -> list[ArmRow]:
                 setting=_words(setting),
                 trials=setting.trials,
                 reward=_crossed(np.array([one.reward for one in moments])),
-                oracle=table.oracle(variant, arm, seeds),
+                forgone=table.forgone(variant, arm),
                 kl=_over_seeds(moments, "kl"),
                 length=_over_seeds(moments, "length"),
                 no_eos=_over_seeds(moments, "no_eos"),
                 outside=table.outside(variant, arm),
                 flops=table.flops(variant, arm, seeds),
                 seconds=table.seconds(variant, arm, seeds),
-                frontier=tuple(_frontier(table, variant, arm, seeds)),
+                frontier=tuple(_frontier(table, variant, arm)),
             )
         )
     return out
 
 
-def _frontier(table: Table, variant: str, arm: str, seeds: Sequence[int]) -> list[FrontierPoint]:
+def _frontier(table: Table, variant: str, arm: str) -> list[FrontierPoint]:
+    """Of the tuning seeds, which alone have every setting of every arm; two allow no interval."""
     setting = table.setting(variant, arm)
     return [
         FrontierPoint(
             value=value,
             fraction=fraction,
-            kl=to_mean(stats.seed_mean(kl[:, 0])),
-            reward=_crossed(rewards),
+            kl=Mean(value=float(kl.mean()), seeds=len(kl)),
+            reward=Mean(value=float(rewards.mean()), seeds=len(rewards)),
             chosen=(value, fraction) == (setting.value, setting.fraction),
         )
-        for value, fraction, kl, rewards in table.points(variant, arm, seeds)
+        for value, fraction, kl, rewards in table.points(variant, arm, TUNING)
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 from allroads.lab.study.lines import Cell
 from allroads.lab.study.measured import NoEstimate
@@ -14,8 +14,9 @@ from allroads.lab.study.variants import START, variant
 
 _TOGETHER = 6
 """Arms of one batch: enough to fill the cores, few enough that a budget ends between them."""
-Needs = Mapping[str, Sequence[str]]
-"""Arms by variant, both in the order in which they are run."""
+Needs = Mapping[str, Mapping[str, bool]]
+"""Arms by variant, both in the order in which they are run; of each arm whether every setting is
+read with the study's seeds, or the tuned one alone."""
 
 
 def conduct(
@@ -32,10 +33,12 @@ def conduct(
             left.append(f"{name}: {', '.join(arms)} (needs --model)")
             continue
         late: list[str] = []
-        for at in range(0, len(arms), _TOGETHER):
-            chunk = (START, *arms[at : at + _TOGETHER])
+        names = list(arms)
+        for at in range(0, len(names), _TOGETHER):
+            some = {arm: arms[arm] for arm in names[at : at + _TOGETHER]}
+            chunk = {START: False} | some
             if time.monotonic() > place.until or not _chunk(name, chunk, seeds, place, told):
-                late += chunk[1:]
+                late += some
         if late:
             left.append(f"{name}: {', '.join(late)} (the time was up)")
     return left
@@ -43,7 +46,7 @@ def conduct(
 
 def _chunk(
     name: str,
-    arms: tuple[str, ...],
+    arms: Mapping[str, bool],
     seeds: tuple[int, ...],
     place: Place,
     told: Callable[[Cell], None],
@@ -54,27 +57,33 @@ def _chunk(
     return not sum(run(batch, place, told) for batch in _tuned(name, arms, seeds, place))
 
 
-def _tuning(name: str, arms: Sequence[str]) -> list[Batch]:
+def _tuning(name: str, arms: Collection[str]) -> list[Batch]:
     """The trials of every arm."""
     return [
         Batch(variant=variant(name), arms=tuple(arms), seeds=TUNING, rate=rate) for rate in RATES
     ]
 
 
-def _tuned(name: str, arms: Sequence[str], seeds: tuple[int, ...], place: Place) -> list[Batch]:
-    """The arms with the seeds, each at its tuned learning rate.
+def _tuned(
+    name: str, arms: Mapping[str, bool], seeds: tuple[int, ...], place: Place
+) -> list[Batch]:
+    """The arms with the seeds, each at its tuned learning rate and setting, or at every setting.
 
-    What makes no policy, and what is not tuned yet, takes the recipe's own rate.
+    What makes no policy, and what is not tuned yet, takes the recipe's own rate and all settings.
     """
-    table, by_rate = Table(place.store), defaultdict(list)
-    for arm in arms:
+    table = Table(place.store)
+    groups: dict[tuple[float, tuple[float, ...]], list[str]] = defaultdict(list)
+    for arm, every in arms.items():
         try:
-            by_rate[table.setting(name, arm).rate].append(arm)
+            found = table.setting(name, arm)
         except NoEstimate:
-            by_rate[RATES[0]].append(arm)
+            groups[RATES[0], ()].append(arm)
+            continue
+        alone = found.value if found.knob == "beta" and not every else None
+        groups[found.rate, () if alone is None else (alone,)].append(arm)
     return [
-        Batch(variant=variant(name), arms=tuple(group), seeds=seeds, rate=rate)
-        for rate, group in sorted(by_rate.items())
+        Batch(variant=variant(name), arms=tuple(group), seeds=seeds, rate=rate, betas=betas)
+        for (rate, betas), group in sorted(groups.items())
     ]
 
 

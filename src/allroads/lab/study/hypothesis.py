@@ -29,14 +29,13 @@ class Case:
     paper: str = ""
 
     @property
-    def needs(self) -> dict[str, list[str]]:
-        """Arms by variant."""
-        out: dict[str, list[str]] = {}
-        for test in (*self.premises, *self.tests):
-            for name, arm, _ in test.statistic.needs:
-                if arm not in out.setdefault(name, []):
-                    out[name].append(arm)
-        return out
+    def needs(self) -> Needs:
+        """Its arms; rewards are read at the tuned setting, frontiers and scorers at all."""
+        return merged(
+            {need.variant: {need.arm: need.kind != "rewards"}}
+            for test in (*self.premises, *self.tests)
+            for need in test.statistic.needs
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +77,12 @@ class Hypothesis:
         return tuple(case for case in self.cases if variant in (None, case.variant))
 
 
-def needs_of(cases: Iterable[Case]) -> Needs:
-    """Arms by variant, of several cases, in their order."""
-    out: dict[str, list[str]] = {}
-    for case in cases:
-        for name, arms in case.needs.items():
-            known = out.setdefault(name, [])
-            known += [arm for arm in arms if arm not in known]
+def merged(several: Iterable[Needs]) -> Needs:
+    """All that is needed, in the order in which it is first asked for."""
+    out: dict[str, dict[str, bool]] = {}
+    for needs in several:
+        for name, arms in needs.items():
+            known = out.setdefault(name, {})
+            for arm, every in arms.items():
+                known[arm] = every or known.get(arm, False)
     return out

@@ -109,14 +109,18 @@ class Table:
             )
         return best[1].model_copy(update={"trials": count})
 
-    def oracle(self, variant: str, arm: str, seeds: Sequence[int]) -> float:
-        """The highest mean true reward of any setting and moment: what selection cannot beat."""
-        return max(
-            float(np.mean([trial.lines[s].moments[at].reward for s in seeds]))
+    def forgone(self, variant: str, arm: str) -> float:
+        """True reward that another setting or moment would have had more, on the tuning seeds.
+
+        The largest of all: no rule of selection could have won more there. At least 0.
+        """
+        best = max(
+            float(np.mean([trial.lines[s].moments[at].reward for s in TUNING]))
             for trial in self._trials(variant, arm)
-            if all(s in trial.lines and not trial.lines[s].failed for s in seeds)
-            for at in range(len(trial.lines[seeds[0]].moments))
+            if all(s in trial.lines and not trial.lines[s].failed for s in TUNING)
+            for at in range(len(trial.lines[TUNING[0]].moments))
         )
+        return best - float(self.rewards(variant, arm, TUNING).mean())
 
     def moments(
         self, variant: str, arm: str, seeds: Sequence[int], setting: Setting | None = None

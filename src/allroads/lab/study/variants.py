@@ -41,7 +41,10 @@ class Variant(Choice):
     counts: float = 0.03
     """The smallest difference of true reward that counts here; fixed before any confirming run."""
     recipe: Recipe | None = None
-    """By default the world's, or of the model's width, with longer online stages."""
+    """By default the world's, or of the model's width, with longer policy stages."""
+    patience: int = 1
+    """Times that recipe's epochs of reward models: of 1 and 3 what orders held-out pairs better by
+    0.02, with seed 900."""
     betas: tuple[float, ...] = (0.3, 0.7, 1.5)
     ns: tuple[int, ...] = (2, 8, 32)
     """Of best-of-N; the pool is twice the largest."""
@@ -79,7 +82,8 @@ class Variant(Choice):
         """
         if self.needs_model and model is None:
             raise ConfigError(f"the studies' world {self.name!r} needs --model DIR, a base model")
-        recipe = faster(self.recipe or longer(self._usual_recipe(model)), rate)
+        recipe = self.recipe or longer(self._usual_recipe(model), self.patience)
+        recipe = faster(recipe, rate)
         sizes = {**defaults_of(self.world).sizes, "test_pairs": 600, **self.sizes}
         return build_config(
             {
@@ -119,15 +123,26 @@ def again(recipe: Recipe) -> Road:
     return road.model_copy(update={"name": AGAIN, "stages": (*road.stages[:-1], last)})
 
 
-def longer(recipe: Recipe) -> Recipe:
-    """The quick recipe of a world with online stages of four times the rounds.
+def longer(recipe: Recipe, patience: int = 1) -> Recipe:
+    """The quick recipe of a world, its online stages with 4 times the rounds, offline 3 the epochs.
 
-    In 60 rounds they are not done: on `routes` online DPO then reaches 0.67 of true reward, in 240
-    rounds 0.74 (beta 0.7, seed 900 of the exploration; DPO 0.66 to 0.68 whatever its rate and
-    epochs).
+    Neither is done in the quick time (beta 0.7, seed 900 of the exploration): on `routes` online
+    DPO reaches 0.67 of true reward in 60 rounds and 0.74 in 240, on `routes-hop` DPO 0.77 in 2
+    epochs and 0.85 in 6. More epochs can hurt, so that every arm is also tried half way.
+
+    Args:
+        recipe: the quick one.
+        patience: factor on the epochs of reward models.
     """
+    factors = {"reward": patience, "policy": 3}
+    epochs = {
+        name: getattr(recipe, name).model_copy(
+            update={"epochs": factor * getattr(recipe, name).epochs}
+        )
+        for name, factor in factors.items()
+    }
     online = recipe.online.model_copy(update={"rounds": 4 * recipe.online.rounds})
-    return recipe.model_copy(update={"online": online})
+    return recipe.model_copy(update={**epochs, "online": online})
 
 
 def faster(recipe: Recipe, rate: float) -> Recipe:
@@ -159,12 +174,14 @@ _ALL = (
             "test_prompts": 200,
             "selection_prompts": 100,
         },
+        patience=3,
     ),
     Variant(
         name="secret",
         says="a hidden reference: who verifies has to know what who generates has to know",
         world="secret",
         flawless=_NO_SLIP,
+        patience=3,
     ),
     Variant(
         name="secret-two",
@@ -172,6 +189,7 @@ _ALL = (
         world="secret",
         options={"reads": 2, "symbols": 4, "slip": 0.25},
         flawless=_NO_SLIP,
+        patience=3,
     ),
     Variant(
         name="preimage-0",
@@ -179,6 +197,7 @@ _ALL = (
         world="preimage",
         options={"symbols": 4, "steps": 0},
         flawless=_NO_SLIP,
+        patience=3,
     ),
     Variant(
         name="preimage-1",
@@ -186,6 +205,7 @@ _ALL = (
         world="preimage",
         options={"symbols": 4, "steps": 1},
         flawless=_NO_SLIP,
+        patience=3,
     ),
     Variant(
         name="preimage-2",
@@ -193,6 +213,7 @@ _ALL = (
         world="preimage",
         options={"symbols": 4, "steps": 2},
         flawless=_NO_SLIP,
+        patience=3,
     ),
     Variant(
         name="palindrome",

@@ -153,6 +153,13 @@ def _chain(rows: _Rows) -> None:
         cites=ROADS_PAPER,
         source={"prompts": "pairs"},
     )
+    rows.add(
+        "rloo-pair-prompts",
+        "rloo",
+        "last.source.prompts",
+        "RLOO on the prompts of the data's pairs alone",
+        source={"prompts": "pairs"},
+    )
 
 
 def _online(rows: _Rows) -> None:

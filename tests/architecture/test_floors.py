@@ -15,7 +15,7 @@ PACKAGE = "allroads"
 
 FLOORS = (
     ("errors", "seeding", "stats", "files", "usercode"),
-    ("types", "records", "findings", "studies"),
+    ("types", "records", "findings", "studies", "evidence", "diagnoses"),
     ("objectives", "exact", "diagnosis", "report"),
     ("data", "models"),
     ("rollouts", "judges"),
@@ -32,7 +32,7 @@ OPEN_FLOORS = (0, 1, 8)
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 WITHOUT_TORCH = ("errors", "seeding", "stats", "files", "types", "records", "findings",
-                 "studies", "report", "exact", "diagnosis")  # fmt: skip
+                 "studies", "evidence", "diagnoses", "report", "exact", "diagnosis")  # fmt: skip
 """Theory, prediction and report are rebuilt on a laptop, from files."""
 
 HEAVY = ("torch", "transformers", "jaxtyping", "safetensors", "tokenizers")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from allroads.lab.execute import _centre
+from allroads.lab.stages import centre
 from allroads.models.reward_model import reward_model_on
 from allroads.models.states import Rows
 from tests.conftest import tiny_policy
@@ -25,7 +25,7 @@ def test_zero_is_the_mean_of_the_demonstrations_else_of_the_chosen(demonstrated:
     pairs = data.pairs["train"]
     rows = Rows([pair.prompt for pair in pairs], [pair.chosen for pair in pairs])
     before = model.scores(rows)
-    _centre(model, replace(given, dataset=data))
+    centre(model, replace(given, dataset=data))
     zero = (
         Rows([d.prompt for d in data.demonstrations], [d.completion for d in data.demonstrations])
         if demonstrated

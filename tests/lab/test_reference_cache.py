@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from allroads.lab.execute import _reference_cache
+from allroads.lab.stages import _reference_cache
 from allroads.roads.atlas import every_road
 
 PLACE: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from allroads.models.lora import add_adapter
 from allroads.models.policy import Policy
 from allroads.models.recompute import recomputing
 from allroads.models.states import Rows
+from allroads.records import Cost
 from allroads.roads.optimiser import Optimiser
 from allroads.roads.stage import DEMONSTRATIONS, JUDGE, Schedule, Stage
 from allroads.rollouts.sampler import sample
@@ -150,6 +152,19 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
     if job.kind == "pairs":
         pairs = sum(shape.pairs.values())
         return Tokens(0, 2 * pairs * shape.sample_length, 0)
+    if job.kind == "block":
+        stage = Stage.model_validate(job.spec["stage"])
+        part = 2.0 ** (job.spec["block"] + 1 - job.spec["blocks"])
+        full = _stage_tokens(stage, "train", shape, None)
+        judged = 2 * row * (shape.pairs["test"] + part * shape.pairs["train"])
+        networks = 1 if stage.makes == "reward model" else 2
+        return Tokens(part * full.trained, 0, part * full.scored + networks * judged)
+    if job.kind == "reading":
+        return Tokens(0, 0, 2 * shape.pairs["test"] * row)
+    if job.kind == "pool":
+        count = min(job.spec["prompts"], shape.prompts["test"]) * job.spec["samples"]
+        readings = 2 + 2 + len(job.spec["graders"]) + (4 if job.spec["prefixes"] else 0)
+        return Tokens(0, count * shape.sample_length, readings * count * sampled_row)
     return Tokens()
 
 
@@ -295,10 +310,34 @@ def _seconds(work: object) -> float:
 
 def estimate(prepared: Prepared) -> dict[str, tuple[Tokens, float]]:
     """(tokens, seconds in one process) of every job."""
+    return _estimated(prepared, prepared.plan.jobs)
+
+
+def estimate_jobs(prepared: Prepared, jobs: Mapping[str, Job]) -> dict[str, Cost]:
+    """What jobs are expected to cost: tokens, FLOPs, seconds in one process.
+
+    Args:
+        prepared: whose data and model they work on.
+        jobs: of its plan, or further ones.
+    """
+    parameters = prepared.settings.parameters
+    return {
+        name: Cost(
+            tokens_trained=round(tokens.trained),
+            tokens_sampled=round(tokens.sampled),
+            tokens_scored=round(tokens.scored),
+            flops=parameters * (6 * tokens.trained + 2 * (tokens.sampled + tokens.scored)),
+            seconds=seconds,
+        )
+        for name, (tokens, seconds) in _estimated(prepared, jobs).items()
+    }
+
+
+def _estimated(prepared: Prepared, jobs: Mapping[str, Job]) -> dict[str, tuple[Tokens, float]]:
     shape = shape_of(prepared)
     speed = measure_speed(prepared, shape)
     out = {}
-    for name, job in prepared.plan.jobs.items():
+    for name, job in jobs.items():
         tokens = tokens_of(job, shape, prepared)
         out[name] = (tokens, speed.seconds(tokens))
     return out

@@ -7,12 +7,8 @@ checkpoint, and a job whose result file exists is not repeated.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from allroads import files
 from allroads.errors import TrainingError
@@ -20,22 +16,15 @@ from allroads.evaluation import graders
 from allroads.evaluation.policies import Bench, Metric, measure_best_of_n, measure_policy
 from allroads.evaluation.scorers import margins
 from allroads.evaluation.wins import Wins
-from allroads.judges import GlobalLabeller
-from allroads.lab.jobs import SELECTION, Job, fingerprint
+from allroads.lab.diagnose.work import draw_pool, fit_part, read_held_out
+from allroads.lab.jobs import SELECTION, Job
 from allroads.lab.prepare import label_entropy, paraphrased, with_pairs
-from allroads.lab.tracking import about_stage, tracked
+from allroads.lab.stages import train_stage
 from allroads.lab.workshop import Workshop
-from allroads.models.critic import ActorCritic
-from allroads.models.reward_model import RewardModel
-from allroads.models.states import Rows
-from allroads.roads import checkpoint, replay
-from allroads.roads.accumulate import Trainee
-from allroads.roads.loop import Keeping, clear_checkpoints, train
-from allroads.roads.stage import Stage
-from allroads.roads.supplies import Supplies
-from allroads.roads.units import Round
+from allroads.roads import checkpoint
+from allroads.roads.loop import Keeping
 from allroads.seeding import child
-from allroads.types import Completion, Pair, Prompt, Split, Verifier
+from allroads.types import Completion, Prompt, Verifier
 
 FAILED = "failed"
 """Key of a result that is not there, with the reason."""
@@ -71,11 +60,14 @@ def execute(shop: Workshop, job: Job, progress: Progress) -> None:
     """
     work = {
         "pairs": _pairs,
-        "stage": _stage,
+        "stage": train_stage,
         "evaluate": _evaluate,
         "best-of-n": _best_of_n,
         "scorer": _scorer,
         "grader": _grader,
+        "block": fit_part,
+        "reading": read_held_out,
+        "pool": draw_pool,
     }[job.kind]
     reason = _failed_before(shop, job)
     if reason is not None:
@@ -113,111 +105,6 @@ def _pairs(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     )
     files.write_text(shop.pairs_path(job.id), dataset.to_json())
     return {"label_nll": label_entropy(shop.world, dataset)}
-
-
-def _stage(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
-    stage, links = job.stage, job.spec["links"]
-    dataset = shop.dataset(job.needs, job.seed)
-    if job.spec["split"] != "train":
-        pairs: dict[Split, tuple[Pair, ...]] = {
-            **dataset.pairs,
-            "train": dataset.pairs[job.spec["split"]],
-        }
-        dataset = type(dataset)(
-            pairs=pairs,
-            demonstrations=(),
-            prompts={**dataset.prompts, "train": dataset.prompts[job.spec["split"]]},
-            audit=dataset.audit,
-        )
-    reference = partial(shop.policy, links["reference"], job.seed) if links["reference"] else None
-    writer = shop.policy(links["writer"], job.seed) if links["writer"] else None
-    supplies = Supplies(
-        dataset=dataset,
-        seed=job.seed,
-        address=stage.name,
-        reference=reference,
-        writer=writer,
-        labeller=shop.labeller(links["labeller"], job.seed),
-        temperature=shop.config.temperature,
-        max_new_tokens=shop.settings.max_new_tokens,
-        token_budget=shop.config.token_budget,
-        sample_batch=shop.settings.sample_batch,
-        fixed_length=shop.settings.fixed_length,
-        replayed=_replayed(shop, links["replayed"]),
-        reference_cache=_reference_cache(shop, job, stage),
-    )
-    folder = shop.folder / "checkpoints" / job.id
-    keeping = Keeping(folder, job.spec.get("snapshots", 1), shop.config.checkpoint_seconds)
-    trainee = _trainee(shop, stage, links, job.seed)
-    with tracked(shop.folder, shop.config, job.id, about_stage(job, shop.settings)) as tell:
-        cost = train(stage, trainee, supplies, keeping, progress, tell)
-    if isinstance(trainee, RewardModel):
-        _centre(trainee, supplies)
-    made = trainee.policy if isinstance(trainee, ActorCritic) else trainee
-
-    def fill(path: Path) -> None:
-        made.save(path)
-        shop.save_tokenizer(path)
-
-    files.write_folder(folder / "model", fill)
-    objective = stage.objective
-    files.write_json(
-        folder / "stage.json",
-        {
-            "stage": job.spec["stage"],
-            "makes": stage.makes,
-            "reference": links["reference"],
-            "beta": None if objective.beta is None else objective.price,
-            "over_tokens": objective.over_tokens,
-            "temperature": objective.at(shop.config.temperature),
-        },
-    )
-    clear_checkpoints(keeping)
-    return {"cost": cost.model_dump(), "seed": job.seed}
-
-
-def _replayed(shop: Workshop, name: str) -> Round | None:
-    """The pairs that the stage of this job was trained on."""
-    if not name:
-        return None
-    folder = shop.folder / "checkpoints" / name
-    stage = Stage.model_validate(files.read_json(folder / "stage.json")["stage"])
-    return replay.kept(folder, stage.schedule.rounds)
-
-
-def _reference_cache(shop: Workshop, job: Job, stage: Stage) -> Path:
-    """One file for all stages that read the same completions under the same reference."""
-    same = [job.spec["links"]["reference"], job.seed, job.spec["split"], stage.source.who]
-    same += [stage.pick, shop.settings.data_fingerprint, shop.settings.model_fingerprint]
-    same += [need for need in job.needs if shop.pairs_path(need).is_file()]
-    same += [stage.objective.at(shop.config.temperature), shop.config.dtype]
-    same += [shop.config.token_budget]
-    return shop.folder / "cache" / f"reference-logprobs-{fingerprint(same)}.json"
-
-
-def _trainee(shop: Workshop, stage: Stage, links: dict[str, Any], seed: int) -> Trainee:
-    start = links["start"]
-    if stage.objective.score.startswith("head-"):
-        reading = stage.objective.score.removeprefix("head-")
-        return shop.new_reward_model(start, seed, reading)  # type: ignore[arg-type]
-    policy = shop.fresh_policy(start, seed)
-    if stage.objective.critic is None:
-        return policy
-    return ActorCritic(policy, shop.new_critic(links["critic"], start, seed))
-
-
-@torch.no_grad()
-def _centre(model: RewardModel, supplies: Supplies) -> None:
-    """Set the offset so that demonstrations (else chosen completions) score 0 on average.
-
-    Source: Huang et al. 2024, arXiv:2403.17031.
-    """
-    dataset = supplies.dataset
-    rows = [(d.prompt, d.completion) for d in dataset.demonstrations[:512]]
-    rows = rows or [(p.prompt, p.chosen) for p in dataset.pairs["train"][:512]]
-    labeller = GlobalLabeller(model, supplies.token_budget)
-    scores = labeller(Rows([p for p, _ in rows], [c for _, c in rows]))
-    model.offset += float(np.mean(scores))
 
 
 def answered(test: int) -> tuple[int, int]:

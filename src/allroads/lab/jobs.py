@@ -31,7 +31,9 @@ from allroads.roads.stage import (
     Stage,
 )
 
-Kind = Literal["pairs", "stage", "evaluate", "best-of-n", "scorer", "grader"]
+Kind = Literal[
+    "pairs", "stage", "evaluate", "best-of-n", "scorer", "grader", "block", "reading", "pool"
+]
 GIVEN = "given:"
 """Prefix of a folder that the user gave instead of a stage."""
 SELECTION = "selection-scorer"

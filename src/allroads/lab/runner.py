@@ -8,7 +8,7 @@ import gc
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -67,15 +67,17 @@ def run_jobs(
     listener: Listener,
     *,
     until: float = math.inf,
+    latest: Mapping[str, float] | None = None,
     steadily: bool = False,
 ) -> None:
     """Do every job that is not done; returns when all are, or when the time is up.
 
     With one process the jobs run here; with more, in that many workers of `config.threads` threads
     each. The result does not depend on the number of processes. After `until` (of `time.monotonic`)
-    no job is begun; those that run are finished. Several processes take the longest chains of jobs
-    first, which ends soonest, or with `steadily` the plan's order, which leaves whole cells behind
-    whenever it is stopped.
+    no job is begun; those that run are finished. `latest` says so for each job by itself: one that
+    cannot be begun in time is left, with all that needs it, and shorter ones still run. Several
+    processes take the longest chains of jobs first, which ends soonest, or with `steadily` the
+    plan's order, which leaves whole cells behind whenever it is stopped.
 
     Raises:
         AllroadsError: what a job raised; finished jobs stay finished.
@@ -88,20 +90,22 @@ def run_jobs(
     left = {name: job for name, job in jobs.items() if name not in done}
     if not left:
         return
+    latest = dict.fromkeys(left, until) if latest is None else latest
     if config.processes == 1:
-        _run_here(left, folder, config, settings, listener, until)
+        _run_here(left, done, folder, config, settings, listener, latest)
     else:
         waiting = dict(left) if steadily else longest_chain_first(left)
-        _run_in_pool(waiting, done, folder, config, settings, listener, until)
+        _run_in_pool(waiting, done, folder, config, settings, listener, latest)
 
 
 def _run_here(
     left: dict[str, Job],
+    done: set[str],
     folder: Path,
     config: CompareConfig,
     settings: Settings,
     listener: Listener,
-    until: float,
+    latest: Mapping[str, float],
 ) -> None:
     import torch
 
@@ -114,14 +118,15 @@ def _run_here(
     try:
         shop = Workshop(folder, config, settings)
         for name, job in left.items():
-            if time.monotonic() > until:
-                return
+            if time.monotonic() > latest[name] or not done.issuperset(job.needs):
+                continue
 
             def progress(step: int, total: int, name: str = name) -> None:
                 listener(("progress", name, step, total))
 
             with _job_lock(folder, name):
                 execute(shop, job, progress)
+            done.add(name)
             listener(("done", name, 1, 1))
     finally:
         torch.set_num_threads(before)
@@ -135,7 +140,7 @@ def _run_in_pool(
     config: CompareConfig,
     settings: Settings,
     listener: Listener,
-    until: float,
+    latest: Mapping[str, float],
 ) -> None:
     context = workers.begin()
     events: Any = context.Queue()
@@ -148,8 +153,7 @@ def _run_in_pool(
     ) as pool:
         try:
             while waiting or running:
-                if time.monotonic() > until:
-                    waiting.clear()
+                _drop_late(waiting, {*done, *running.values()}, latest)
                 for name in _ready(waiting, done, config.processes - len(running)):
                     running[pool.submit(_work, waiting.pop(name))] = name
                 finished, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
@@ -181,6 +185,16 @@ def longest_chain_first(jobs: dict[str, Job]) -> dict[str, Job]:
             if need in chain:
                 chain[need] = max(chain[need], chain[name] + 1)
     return dict(sorted(jobs.items(), key=lambda item: -chain[item[0]]))
+
+
+def _drop_late(waiting: dict[str, Job], known: set[str], latest: Mapping[str, float]) -> None:
+    """Forget what cannot be begun in time any more, and what needs it; `known` run or are done."""
+    now = time.monotonic()
+    for name in [name for name in waiting if now > latest[name]]:
+        del waiting[name]
+    while late := [n for n, job in waiting.items() if not {*known, *waiting} >= {*job.needs}]:
+        for name in late:
+            del waiting[name]
 
 
 def _ready(waiting: dict[str, Job], done: set[str], free: int) -> list[str]:

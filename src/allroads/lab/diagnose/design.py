@@ -1,0 +1,218 @@
+"""What a diagnosis measures, as jobs: fits to parts of the data, samples, held-out pairs."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from allroads.errors import ConfigError
+from allroads.evidence import FULL, Learner
+from allroads.lab.compare import Prepared
+from allroads.lab.diagnose.blocks import blocks_of
+from allroads.lab.jobs import SELECTION, Job, Kind, fingerprint
+from allroads.records import Record
+from allroads.roads.choices import VERIFIER
+from allroads.roads.stage import BASE
+
+ROADS = ("reward-model", "local-rm", "dpo")
+"""What a diagnosis trains on all pairs: the two learners, and the policy of likelihood."""
+PRICED = ("best-of-n", "online-dpo")
+"""Further roads, whose cost is estimated and which are not run."""
+
+
+class Design(Record):
+    """How much is measured.
+
+    Attributes:
+        orders: permutations of the training prompts, each fitted block by block.
+        smallest: pairs of the first block, at least.
+        prompts: held-out prompts that are answered.
+        samples: of the start policy for each.
+        offline_samples: of the offline policy for each.
+        capacities: further learners on all pairs: 'head', and 'rank R' where peft is there.
+        truth: whether samples are also graded by the verifying program of the world or the user.
+    """
+
+    orders: int = Field(default=5, ge=1)
+    smallest: int = Field(default=64, ge=8)
+    prompts: int = Field(default=96, ge=8)
+    samples: int = Field(default=32, ge=4)
+    offline_samples: int = Field(default=8, ge=1)
+    capacities: tuple[str, ...] = ("head", "rank 4")
+    truth: bool = False
+
+
+@dataclass(frozen=True)
+class EvidencePlan:
+    """Jobs, first what the rest stands on, then what a short budget should still hold.
+
+    Attributes:
+        jobs: all of them, each after what it needs.
+        start: the start policy's job, or 'base'.
+        training: the stage jobs by road.
+        scorers: the jobs that judge 'verifier', 'generator' and 'independent' on held-out pairs.
+        blocks: (learner, capacity, order, block) of each fit to a part of the data.
+        reading, pool, offline: the jobs that read the held-out pairs and draw the samples.
+        beta: of the generator and of the offline policy.
+    """
+
+    jobs: dict[str, Job]
+    start: str
+    training: dict[str, str]
+    scorers: dict[str, str]
+    blocks: dict[str, tuple[Learner, str, int, int]]
+    reading: str
+    pool: str
+    offline: str
+    beta: float
+
+
+def evidence_plan(prepared: Prepared, design: Design) -> EvidencePlan:
+    """All jobs of a diagnosis of a prepared comparison of `ROADS`.
+
+    Raises:
+        ConfigError: when the truth is asked for and there is no program that knows it, or when the
+            comparison has several seeds or betas.
+    """
+    config, plan = prepared.config, prepared.plan
+    if len(config.seeds) != 1 or len(config.betas) != 1:
+        raise ConfigError(
+            "a diagnosis has one seed and one beta (its repetitions are orders of the data): got "
+            f"seeds {list(config.seeds)}, betas {list(config.betas)}"
+        )
+    if design.truth and config.world is None and config.verifier is None:
+        raise ConfigError(
+            "the truth is asked for, but no verifier is given: add --verifier FILE.py"
+        )
+    (seed,), (beta,) = config.seeds, config.betas
+    judged = {name: job for name, _, _, _, job in plan.scorers}
+    named = {"verifier": "reward-model", "generator": "local-rm", "independent": SELECTION}
+    scorers = {role: judged[name] for role, name in named.items()}
+    training = {name: plan.jobs[judged[name]].spec["target"] for name in ROADS}
+    start = plan.starts[seed]
+    maker = _Maker(prepared, design, start)
+    learners: dict[Learner, str] = {
+        "verifier": training["reward-model"],
+        "generator": training["local-rm"],
+    }
+    reading = maker.add("reading", "read-held-out", {"start": start})
+    graders = {role: plan.jobs[job].spec["target"] for role, job in scorers.items()}
+    pool = maker.pool("start", start, graders, design.samples)
+    offline = maker.pool("offline", training["dpo"], graders, design.offline_samples)
+    own = maker.made
+    blocks = dict(maker.blocks(learners))
+    wanted = [*scorers.values(), *own, *blocks]
+    jobs = _with_needs({**plan.jobs, **maker.made}, wanted)
+    first = [name for name, job in jobs.items() if job.kind != "block"]
+    # Two orders come before the samples: without them there is no interval.
+    early = [name for name, (_, capacity, order, _) in blocks.items()
+             if order < 2 and capacity == FULL]  # fmt: skip
+    cut = next(i for i, name in enumerate(first) if jobs[name].kind in ("reading", "pool"))
+    sequence = [*first[:cut], *early, *first[cut:], *blocks]
+    return EvidencePlan(
+        jobs={name: jobs[name] for name in dict.fromkeys(sequence)},
+        start=start,
+        training=training,
+        scorers=scorers,
+        blocks=blocks,
+        reading=reading,
+        pool=pool,
+        offline=offline,
+        beta=beta,
+    )
+
+
+class _Maker:
+    """Adds the jobs that only a diagnosis has."""
+
+    def __init__(self, prepared: Prepared, design: Design, start: str) -> None:
+        self._prepared, self._design, self._start = prepared, design, start
+        self._pairs = next(
+            (job.id for job in prepared.plan.jobs.values() if job.kind == "pairs"), None
+        )
+        self.made: dict[str, Job] = {}
+
+    def add(self, kind: Kind, label: str, spec: dict[str, Any], *needs: str) -> str:
+        """One job; its id."""
+        settings, (seed,) = self._prepared.settings, self._prepared.config.seeds
+        every = (self._start, self._pairs, *needs)
+        parents = tuple(dict.fromkeys(one for one in every if one and one != BASE))
+        digest = fingerprint(
+            [kind, seed, parents, spec, settings.data_fingerprint, settings.model_fingerprint]
+        )[:8]
+        job = Job(f"{label}-s{seed}-{digest}", kind, seed, parents, spec)
+        self.made[job.id] = job
+        return job.id
+
+    def pool(self, name: str, policy: str, graders: dict[str, str], samples: int) -> str:
+        """Samples of a policy, graded."""
+        truth = {"truth": VERIFIER} if self._design.truth else {}
+        spec = {
+            "policy": policy,
+            "start": self._start,
+            "graders": {**graders, **truth},
+            "prompts": self._design.prompts,
+            "samples": samples,
+            "prefixes": name == "start",
+            "verifier": self._prepared.settings.verifier_fingerprint if truth else "",
+        }
+        return self.add("pool", f"pool-{name}", spec, policy, *graders.values())
+
+    def blocks(self, learners: dict[Learner, str]) -> Iterator[tuple[str, tuple]]:
+        """(id, what it is) of the fits: by order, then from the smallest."""
+        config = self._prepared.config
+        dataset = self._prepared.dataset
+        pairs = config.sizes.pairs if dataset is None else len(dataset.pairs["train"])
+        count = blocks_of(pairs, self._design.smallest)
+        for order in range(self._design.orders):
+            for block in range(count - 1):
+                for learner, job in learners.items():
+                    yield self._fit(learner, FULL, order, block, count, job)
+        for capacity in self._design.capacities:
+            if not capacity_is_there(capacity, adapted=config.lora is not None):
+                continue
+            for learner, job in learners.items():
+                if capacity != "head" or learner == "verifier":
+                    yield self._fit(learner, capacity, 0, count - 1, count, job)
+
+    def _fit(
+        self, learner: Learner, capacity: str, order: int, block: int, count: int, trained: str
+    ) -> tuple[str, tuple[Learner, str, int, int]]:
+        full = self._prepared.plan.jobs[trained]
+        spec = {
+            "learner": learner,
+            "capacity": capacity,
+            "order": order,
+            "block": block,
+            "blocks": count,
+            "stage": full.spec["stage"],
+            "links": full.spec["links"],
+        }
+        label = f"fit-{learner}-{order}-{block}"
+        return self.add("block", label, spec), (learner, capacity, order, block)
+
+
+def capacity_is_there(capacity: str, *, adapted: bool) -> bool:
+    """Whether a capacity can be tried: adapters need their package, and weights of their own."""
+    if not capacity.startswith("rank "):
+        return True
+    return not adapted and importlib.util.find_spec("peft") is not None
+
+
+def _with_needs(jobs: dict[str, Job], names: list[str]) -> dict[str, Job]:
+    """Some jobs and all that they stand on, each after what it needs."""
+    out: dict[str, Job] = {}
+
+    def visit(name: str) -> None:
+        if name not in out:
+            for need in jobs[name].needs:
+                visit(need)
+            out[name] = jobs[name]
+
+    for name in names:
+        visit(name)
+    return out

@@ -1,0 +1,274 @@
+"""What the jobs of a diagnosis do: fit a part, read the held-out pairs, draw and grade samples."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from allroads.data.dataset import Dataset
+from allroads.evaluation import graders
+from allroads.evaluation.policies import rows_of
+from allroads.evaluation.scorers import margins
+from allroads.evidence import FULL
+from allroads.judges import GlobalLabeller, Labeller, LocalLabeller
+from allroads.lab.diagnose.blocks import Blocks
+from allroads.lab.jobs import Job
+from allroads.lab.stages import on_other_pairs, supplies_of, trainee_of
+from allroads.lab.workshop import Workshop
+from allroads.models import lora
+from allroads.models.batches import by_tokens
+from allroads.models.policy import Policy
+from allroads.models.reward_model import RewardModel, reward_model_on
+from allroads.models.states import Rows
+from allroads.records import Cost
+from allroads.roads.accumulate import Trainee
+from allroads.roads.atlas.common import changed
+from allroads.roads.loop import Keeping, Progress, train
+from allroads.roads.stage import VERIFIER, Schedule, Stage
+from allroads.rollouts.sampler import sample
+from allroads.seeding import child
+from allroads.types import Completion, Pair, Prompt
+
+PREFIXES = (0.25, 0.5, 0.75, 1.0)
+"""Shares of a sample's tokens after which the reward model is asked."""
+
+
+_STEPS = 16
+"""Least optimiser steps of a pass over a block, where batches of at least `_LEAST` allow it."""
+_LEAST = 8
+_ADAPTED = 10.0
+"""How much faster an adapter learns than all weights; see `lab.config`."""
+
+
+def fit_part(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    """Fit a learner to the first blocks of an order; its leads on the next and on held-out pairs.
+
+    Raises:
+        TrainingError: when it diverges.
+    """
+    spec, dataset = job.spec, shop.dataset(job.needs, job.seed)
+    blocks = Blocks.of(dataset.pairs["train"], spec["blocks"], order=spec["order"], seed=job.seed)
+    known, following = blocks.before(spec["block"]), blocks.after(spec["block"])
+    stage = fitted_stage(Stage.model_validate(spec["stage"]), len(known), spec["capacity"])
+    supplies = supplies_of(
+        shop, stage, spec["links"], on_other_pairs(dataset, known, "train"), job.seed
+    )
+    folder = shop.folder / "checkpoints" / job.id
+    trainee = _learner(shop, stage, spec["links"], spec["capacity"], job.seed)
+    keeping = Keeping(folder, snapshots=0, checkpoint_seconds=shop.config.checkpoint_seconds)
+    cost = train(stage, trainee, supplies, keeping, progress)
+    scorer: Labeller
+    if isinstance(trainee, RewardModel):
+        scorer = GlobalLabeller(trainee, shop.config.token_budget)
+    else:
+        assert isinstance(trainee, Policy)
+        assert supplies.reference is not None
+        scorer = LocalLabeller(
+            trainee,
+            supplies.reference(),
+            stage.objective.price,
+            shop.config.temperature,
+            shop.config.token_budget,
+        )
+    names = _numbers(dataset)
+    result = {
+        "count": len(known),
+        "following": _leads(scorer, following, cost),
+        "following_prompts": [names[pair.cluster] for pair in following],
+        "test": _leads(scorer, dataset.pairs["test"], cost),
+        "cost": cost.model_dump(),
+    }
+    shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def fitted_stage(stage: Stage, pairs: int, capacity: str) -> Stage:
+    """A stage as it is fitted to a part of the data: the same rule for every size and learner.
+
+    Batches shrink with the part, so that a pass takes at least 16 steps where batches of 8 allow
+    it; the learning rate and the passes stay. Adapters and heads alone learn ten times as fast.
+    """
+    schedule: Schedule = stage.schedule
+    batch = min(schedule.batch_size, max(_LEAST, pairs // _STEPS))
+    rate = schedule.learning_rate * (1.0 if capacity == FULL else _ADAPTED)
+    return changed(
+        stage,
+        schedule=schedule.model_copy(update={"batch_size": batch, "learning_rate": rate}),
+    )
+
+
+def read_held_out(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    """The held-out pairs as the start policy and scorers that do not read for meaning see them."""
+    dataset = shop.dataset(job.needs, job.seed)
+    pairs, names, cost = dataset.pairs["test"], _numbers(dataset), Cost()
+    start = shop.policy(job.spec["start"], job.seed)
+    prompts = [pair.prompt for pair in pairs]
+    chosen = _logprobs(shop, start, Rows(prompts, [pair.chosen for pair in pairs]), cost)
+    rejected = _logprobs(shop, start, Rows(prompts, [pair.rejected for pair in pairs]), cost)
+    own = graders.TextPairs.of(dataset.pairs["train"], shop.decode)
+    held_out = graders.TextPairs.of(pairs, shop.decode)
+    shallow = {"length": graders.fit_length(own), "words": graders.fit_tf_idf(own)}
+    return {
+        "prompts": [names[pair.cluster] for pair in pairs],
+        "chosen_tokens": [len(pair.chosen) for pair in pairs],
+        "rejected_tokens": [len(pair.rejected) for pair in pairs],
+        "chosen_logprob": chosen,
+        "rejected_logprob": rejected,
+        "shortcuts": {
+            name: graders.margins(scorer, held_out).tolist() for name, scorer in shallow.items()
+        },
+        "repeats": _repeats(dataset),
+        "pairs": len(dataset.pairs["train"]),
+        "other_labels": sum(len(rows) for name, rows in dataset.pairs.items() if name != "train"),
+        "cost": cost.model_dump(),
+    }
+
+
+def draw_pool(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    """Samples of a policy on held-out prompts, and what every grader says of them."""
+    spec, dataset = job.spec, shop.dataset(job.needs, job.seed)
+    pairs = dataset.pairs["test"]
+    of_prompt = {pair.prompt_id: at for at, pair in enumerate(pairs)}
+    asked = _some(sorted(of_prompt.values()), spec["prompts"])
+    prompts = [Prompt(prompt_id=pairs[at].prompt_id, tokens=pairs[at].prompt) for at in asked]
+    policy, start = (shop.policy(spec[role], job.seed) for role in ("policy", "start"))
+    cost, since = Cost(), time.monotonic()
+    groups = sample(
+        policy,
+        prompts,
+        per_prompt=spec["samples"],
+        temperature=shop.config.temperature,
+        max_new_tokens=shop.settings.max_new_tokens,
+        seed=(job.seed, "diagnosis-pool"),
+        batch_size=shop.settings.sample_batch,
+        fixed_length=shop.settings.fixed_length,
+    )
+    flat = [one for group in groups for one in group]
+    rows = rows_of(flat)
+    cost.tokens_sampled += sum(len(one.tokens) for one in flat)
+    cost.flops += 2.0 * policy.parameters_count * rows.tokens
+
+    def table(values: Sequence[Any]) -> list[list[Any]]:
+        each = spec["samples"]
+        return [list(values[at : at + each]) for at in range(0, len(values), each)]
+
+    own = [one.logprob for one in flat]
+    same = spec["policy"] == spec["start"]
+    result: dict[str, Any] = {
+        "pair": asked,
+        "tokens": table([len(one.tokens) for one in flat]),
+        "finished": table([one.finished for one in flat]),
+        "own_logprob": table(own),
+        "entropy": table([-one.logprob / len(one.tokens) for one in flat]),
+        "logprob": table(own if same else _logprobs(shop, start, rows, cost)),
+        "grades": {
+            role: table(_grades(shop, name, job.seed, rows, cost))
+            for role, name in spec["graders"].items()
+        },
+    }
+    if spec["prefixes"]:
+        judge = spec["graders"]["verifier"]
+        result["prefixes"] = {
+            f"{share:g}": table(_grades(shop, judge, job.seed, _cut(flat, share), cost))
+            for share in PREFIXES
+        }
+    cost.seconds += time.monotonic() - since
+    return result | {"cost": cost.model_dump()}
+
+
+def _learner(
+    shop: Workshop, stage: Stage, links: dict[str, Any], capacity: str, seed: int
+) -> Trainee:
+    """What is trained: all weights, the head alone, or an adapter."""
+    if capacity == FULL:
+        return trainee_of(shop, stage, links, seed)
+    if capacity == "head":
+        made = trainee_of(shop, stage, links, seed)
+        assert isinstance(made, RewardModel)
+        made.model.base_model.requires_grad_(requires_grad=False)
+        return made
+    adapter = lora.Lora(rank=int(capacity.removeprefix("rank ")))
+    if stage.makes == "reward model":
+        reading: Any = stage.objective.score.removeprefix("head-")
+        frozen = shop.policy(links["start"], seed)
+        return reward_model_on(frozen, reading=reading, seed=seed, adapter=adapter)
+    policy = shop.policy(links["start"], seed).twin()
+    lora.add_adapter(policy.model, adapter, seed)
+    return policy
+
+
+def _leads(scorer: Labeller, pairs: Sequence[Pair], cost: Cost) -> list[float]:
+    """Chosen minus rejected, in the scorer's units."""
+    if not pairs:
+        return []
+    tokens = sum(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for pair in pairs)
+    _count(cost, tokens, scorer.forward_parameters)
+    return margins(scorer, pairs)
+
+
+def _grades(shop: Workshop, name: str, seed: int, rows: Rows, cost: Cost) -> list[float]:
+    scorer: Labeller | None
+    if name == VERIFIER:
+        scorer = shop.labeller({"id": VERIFIER}, seed)
+        assert scorer is not None
+        cost.outside_queries += scorer.queries(rows)
+    else:
+        scorer = shop.scorer(name, seed)
+        cost.scorer_queries += scorer.queries(rows)
+    _count(cost, rows.tokens, scorer.forward_parameters)
+    return scorer(rows)
+
+
+@torch.no_grad()
+def _logprobs(shop: Workshop, policy: Policy, rows: Rows, cost: Cost) -> list[float]:
+    _count(cost, rows.tokens, policy.parameters_count)
+
+    def function(part: Rows) -> torch.Tensor:
+        return policy.sequence_logprobs(part, temperature=shop.config.temperature)
+
+    return by_tokens(rows, shop.config.token_budget, function)
+
+
+def _count(cost: Cost, tokens: int, parameters: int) -> None:
+    cost.tokens_scored += tokens if parameters else 0
+    cost.flops += 2.0 * parameters * tokens
+
+
+def _cut(completions: Sequence[Completion], share: float) -> Rows:
+    """The first part of each completion, at least one token."""
+    ends = [max(1, math.ceil(share * len(one.tokens))) for one in completions]
+    return Rows(
+        [one.prompt.tokens for one in completions],
+        [one.tokens[:end] for one, end in zip(completions, ends, strict=True)],
+    )
+
+
+def _numbers(dataset: Dataset) -> dict[str, int]:
+    """A number for every cluster of prompts."""
+    names = sorted({pair.cluster for rows in dataset.pairs.values() for pair in rows})
+    return {name: at for at, name in enumerate(names)}
+
+
+def _repeats(dataset: Dataset) -> list[tuple[int, int]]:
+    """How often each of two completions was preferred, of those that were compared again."""
+    found: dict[Any, list[int]] = defaultdict(lambda: [0, 0])
+    for rows in dataset.pairs.values():
+        for pair in rows:
+            first = min(pair.chosen, pair.rejected)
+            both = (pair.prompt, first, max(pair.chosen, pair.rejected))
+            found[both][int(pair.chosen != first)] += 1
+    return [(a, b) for a, b in found.values() if a + b > 1]
+
+
+def _some(places: Sequence[int], count: int) -> list[int]:
+    """A fixed subset, the same for every policy."""
+    if len(places) <= count:
+        return list(places)
+    order = child(0, "diagnosis-prompts", len(places)).permutation(len(places))[:count]
+    return sorted(places[at] for at in order.tolist())

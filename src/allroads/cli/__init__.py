@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from allroads.cli import atlas, checks, finished, lab, runs
+from allroads.cli import atlas, checks, diagnose, finished, lab, runs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at preference data befor
 app.add_typer(data_app, name="data")
 app.add_typer(lab.app, name="lab")
 app.command()(runs.compare)
+app.command()(diagnose.diagnose)
 app.command()(runs.train)
 app.command()(atlas.roads)
 app.command()(finished.report)

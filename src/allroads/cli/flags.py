@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,6 +80,19 @@ Grader = Annotated[
     typer.Option(help="Who grades answers: auto, minilm, tf-idf, or the folder of an encoder."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(budget: str) -> float:
+    """A time such as 90s, 30m or 2h, in seconds."""
+    from allroads.errors import ConfigError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget.strip())
+    if not found:
+        raise ConfigError(f"--budget {budget}: expected a time such as 90s, 30m or 2h")
+    return float(found[1]) * _UNITS[found[2]]
 
 
 def given_fields(given: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from allroads.cli import flags
 from allroads.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ app = typer.Typer(
 World = Annotated[str | None, typer.Option(help="One world of the studies; all if not said.")]
 Results = Annotated[Path, typer.Option(help="Folder of finished cells, one line each.")]
 Work = Annotated[Path, typer.Option(help="Folder for checkpoints; may be deleted between runs.")]
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @app.command("list")
@@ -66,7 +65,7 @@ def run(
 ) -> None:
     """Run the cells that are missing, best first, and print what they decide."""
     since = time.monotonic()
-    until = since + _seconds(budget) if budget else float("inf")
+    until = since + flags.seconds(budget) if budget else float("inf")
     from allroads.lab.study.collecting import study_of, text_of
     from allroads.lab.study.conduct import conduct, outstanding
     from allroads.lab.study.further import further
@@ -114,7 +113,7 @@ def equals(
     work: Work = Path("runs/lab"),
 ) -> None:
     """The A/A test: how often is a difference claimed between two equal roads?"""
-    until = time.monotonic() + _seconds(budget) if budget else float("inf")
+    until = time.monotonic() + flags.seconds(budget) if budget else float("inf")
     from allroads.lab.study import equals as test
     from allroads.lab.study.lines import Store
     from allroads.lab.study.running import Place
@@ -205,13 +204,6 @@ def _told(since: float) -> Callable[[Cell], None]:
         typer.echo(f"[{time.monotonic() - since:5.0f} s] {where}{rate} {found}", err=True)
 
     return told
-
-
-def _seconds(budget: str) -> float:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget.strip())
-    if not found:
-        raise ConfigError(f"--budget {budget}: expected a time such as 90s, 30m or 2h")
-    return float(found[1]) * _UNITS[found[2]]
 
 
 def _check_seeds(first: int, count: int, *, confirm: bool, limit: int) -> None:

@@ -10,7 +10,7 @@ from allroads.lab.study.lines import Cell
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.running import Batch, Place, missing, run
 from allroads.lab.study.table import RATES, TUNING, Table
-from allroads.lab.study.variants import START, variant
+from allroads.lab.study.variants import START
 
 _TOGETHER = 6
 """Arms of one batch: enough to fill the cores, few enough that a budget ends between them."""
@@ -29,7 +29,7 @@ def conduct(
     """
     left = []
     for name, arms in needs.items():
-        if variant(name).needs_model and place.model is None:
+        if place.worlds[name].needs_model and place.model is None:
             left.append(f"{name}: {', '.join(arms)} (needs --model)")
             continue
         late: list[str] = []
@@ -52,15 +52,16 @@ def _chunk(
     told: Callable[[Cell], None],
 ) -> bool:
     """Whether all of it is there in the end."""
-    if any(run(batch, place, told) for batch in _tuning(name, arms)):
+    if any(run(batch, place, told) for batch in _tuning(name, arms, place)):
         return False
     return not sum(run(batch, place, told) for batch in _tuned(name, arms, seeds, place))
 
 
-def _tuning(name: str, arms: Collection[str]) -> list[Batch]:
+def _tuning(name: str, arms: Collection[str], place: Place) -> list[Batch]:
     """The trials of every arm."""
     return [
-        Batch(variant=variant(name), arms=tuple(arms), seeds=TUNING, rate=rate) for rate in RATES
+        Batch(variant=place.worlds[name], arms=tuple(arms), seeds=TUNING, rate=rate)
+        for rate in RATES
     ]
 
 
@@ -82,7 +83,7 @@ def _tuned(
         alone = found.value if found.knob == "beta" and not every else None
         groups[found.rate, () if alone is None else (alone,)].append(arm)
     return [
-        Batch(variant=variant(name), arms=tuple(group), seeds=seeds, rate=rate, betas=betas)
+        Batch(variant=place.worlds[name], arms=tuple(group), seeds=seeds, rate=rate, betas=betas)
         for (rate, betas), group in sorted(groups.items())
     ]
 
@@ -92,8 +93,8 @@ def outstanding(needs: Needs, seeds: tuple[int, ...], place: Place) -> dict[str,
     return {
         name: sum(
             missing(batch, place)
-            for batch in (*_tuning(name, arms), *_tuned(name, arms, seeds, place))
+            for batch in (*_tuning(name, arms, place), *_tuned(name, arms, seeds, place))
         )
         for name, arms in needs.items()
-        if place.model is not None or not variant(name).needs_model
+        if place.model is not None or not place.worlds[name].needs_model
     }

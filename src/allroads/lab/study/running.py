@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from allroads.lab.jobs import Cell as Planned
 from allroads.lab.jobs import Job, Plan
 from allroads.lab.runner import Event, locked, run_jobs
 from allroads.lab.study.lines import Cell, Key, Moment, PolicyLine, ScorerLine, Store, key_of
-from allroads.lab.study.variants import START, Variant
+from allroads.lab.study.variants import START, VARIANTS, Variant
 from allroads.records import Cost
 
 CONFIRMATORY = 1000
@@ -57,6 +57,7 @@ class Place:
         papers: folder of scitldr's files.
         processes: worker processes.
         until: `time.monotonic()` after which no further job is begun.
+        worlds: by name.
     """
 
     store: Store
@@ -65,6 +66,7 @@ class Place:
     papers: str | None = None
     processes: int = 2
     until: float = math.inf
+    worlds: Mapping[str, Variant] = field(default_factory=lambda: VARIANTS)
 
 
 def run(batch: Batch, place: Place, told: Callable[[Cell], None]) -> int:

@@ -1,0 +1,278 @@
+"""From the evidence to one of five pieces of advice, what carries it, what would change it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from allroads.diagnoses import (
+    Advice,
+    Code,
+    Curve,
+    Diagnosis,
+    Headroom,
+    HeadroomPoint,
+    Prediction,
+    Reason,
+    RoadRow,
+)
+from allroads.diagnosis.code import code
+from allroads.diagnosis.coverage import coverage
+from allroads.diagnosis.curves import capacities, curves
+from allroads.diagnosis.features import N, features
+from allroads.diagnosis.headroom import headroom
+from allroads.diagnosis.horizon import horizon
+from allroads.diagnosis.model import Model, predict
+from allroads.diagnosis.noise import noise
+from allroads.diagnosis.ratio import ratio
+from allroads.evidence import Evidence
+
+COUNTS = 0.03
+"""A difference of winning probability below this is none: a road that costs more does not pay."""
+SURE = 0.8
+"""Probability from which a sign is said."""
+_STEEP = 0.02
+"""Bits a pair that the verifier has to gain from more pairs, to ask for them."""
+
+
+def diagnose(evidence: Evidence, models: dict[str, Model]) -> Diagnosis:
+    """Everything that the page shows.
+
+    Args:
+        evidence: what was measured.
+        models: by what they need: 'truth', where samples were graded by a verifying program, else
+            'labels'.
+    """
+    found_curves, found_headroom = curves(evidence), headroom(evidence)
+    found_code = code(evidence)
+    prediction, missing = _predicted(evidence, found_code, found_headroom, models)
+    weighed = _Weighed(evidence, found_curves, found_code, found_headroom, prediction)
+    advice = weighed.advice
+    return Diagnosis(
+        created=evidence.created,
+        version=evidence.version,
+        revision=evidence.revision,
+        command=evidence.command,
+        data=evidence.data,
+        model=evidence.model,
+        pairs=evidence.pairs,
+        other_labels=evidence.other_labels,
+        advice=advice,
+        headline=weighed.headline(advice),
+        reasons=weighed.reasons(),
+        changes=weighed.changes(advice),
+        next_step=weighed.next_step(advice),
+        more_pairs=weighed.more_pairs if advice == "collect" else None,
+        prediction=prediction,
+        roads=_roads(evidence, found_headroom, prediction),
+        curves=found_curves,
+        ratio=ratio(evidence),
+        capacities=capacities(evidence),
+        code=found_code,
+        headroom=found_headroom,
+        coverage=coverage(evidence),
+        noise=noise(evidence),
+        horizon=horizon(evidence),
+        missing=(*missing, *evidence.left_out),
+        cost=evidence.cost,
+        start_cost=evidence.start_cost,
+    )
+
+
+def _predicted(
+    evidence: Evidence, found_code: Code, found_headroom: Headroom | None, models: dict[str, Model]
+) -> tuple[Prediction | None, list[str]]:
+    """The gain by the best model whose features are there, and what is missing for a better one."""
+    missing = []
+    if evidence.offline is None:
+        missing.append("The offline policy has no samples: nothing is compared with its answers.")
+    if found_headroom is None or found_headroom.grader != "truth":
+        missing.append(
+            "No program knows the truth of these answers (--verifier FILE.py would be one): gains "
+            "are predicted from labels alone, with a wider interval."
+        )
+    if found_headroom is not None and not found_headroom.trusted:
+        missing.append(
+            "The independent scorer is not more often right than a coin: what best-of-N brings is "
+            "shown, and used for nothing."
+        )
+    if not found_code.learned:
+        return None, missing
+    found = features(evidence, found_code, found_headroom)
+    graded = found_headroom is not None and found_headroom.grader == "truth"
+    for name in ("truth", "labels") if graded else ("labels",):
+        if name in models and set(models[name].names) <= set(found):
+            return predict(models[name], found), missing
+    missing.append("The features have no intervals: a diagnosis needs at least two orders.")
+    return None, missing
+
+
+@dataclass(frozen=True)
+class _Weighed:
+    """The evidence, weighed."""
+
+    evidence: Evidence
+    curves: tuple[Curve, ...]
+    code: Code
+    headroom: Headroom | None
+    prediction: Prediction | None
+
+    @property
+    def advice(self) -> Advice:
+        """Written before any world was diagnosed: see docs/diagnosis.md."""
+        gain = self.prediction
+        if gain is None:
+            return "cannot tell"
+        if gain.positive <= 1 - SURE or gain.high < COUNTS:
+            return "offline"
+        if gain.positive >= SURE and gain.gain >= COUNTS:
+            search = self._search
+            enough = search is not None and search.over_offline is not None
+            if enough and search.over_offline.value >= gain.gain - COUNTS:  # type: ignore[union-attr]
+                return "best-of-n"
+            return "online"
+        if self.more_pairs is not None:
+            return "collect"
+        return "cannot tell"
+
+    @property
+    def _search(self) -> HeadroomPoint | None:
+        """Best-of-N by the verifier, where it beats the offline policy by its whole interval."""
+        if self.headroom is None or not self.headroom.trusted:
+            return None
+        for point in self.headroom.points:
+            over = point.over_offline
+            if point.by == "verifier" and point.n == N and over is not None and over.low:
+                return point if over.low > 0 else None
+        return None
+
+    @property
+    def more_pairs(self) -> int | None:
+        """The fewest further pairs that would teach the verifier a noticeable amount."""
+        verifier = next(curve for curve in self.curves if curve.learner == "verifier")
+        if not verifier.learned:
+            return None
+        last = [point for point in verifier.points if not point.extrapolated][-1]
+        for point in verifier.points:
+            if point.extrapolated and last.nll.value - point.nll.value >= _STEEP:
+                return point.count - self.evidence.pairs
+        return None
+
+    def headline(self, advice: Advice) -> str:
+        """The advice with its numbers."""
+        gain = self.prediction
+        if gain is None:
+            return (
+                "Cannot tell: neither learner has learned these labels, which says neither that "
+                "there is a gap nor that there is none."
+                if not self.code.learned
+                else "Cannot tell: too little was measured for a prediction."
+            )
+        said = f"{gain.gain:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+        words = {
+            "offline": "Offline likelihood is enough: online RL is expected to gain",
+            "best-of-n": "A reward model with best-of-N is enough: it already wins what online RL "
+            "is expected to gain over offline likelihood,",
+            "online": "Two-stage online RL is expected to gain over offline likelihood",
+            "collect": f"Collect about {self.more_pairs:,} more pairs first: the gain of online RL "
+            "cannot be told from none yet,"
+            if self.more_pairs
+            else "",
+            "cannot tell": "Cannot tell whether online RL pays over offline likelihood: it gains",
+        }[advice]
+        return f"{words} {said} (P(win) - 1/2, 90 %)."
+
+    def reasons(self) -> tuple[Reason, ...]:
+        """Two or three pieces of evidence, those with the largest say first."""
+        verifier, generator = self.curves
+        at = [curve.points for curve in (verifier, generator)]
+        last = [[p for p in points if not p.extrapolated][-1] for points in at]
+        out = [
+            Reason(
+                words=f"Fitted to the same pairs, the reward model orders "
+                f"{last[0].accuracy.value:.0%} of held-out pairs as people did, likelihood "
+                f"{last[1].accuracy.value:.0%}.",
+                evidence="curves",
+            )
+        ]
+        if self.code.learned:
+            more = self.code.difference.value / self.code.coded
+            out.append(
+                Reason(
+                    words=f"Describing the labels costs the generator {abs(more):.3f} bits a pair "
+                    f"{'more' if more >= 0 else 'less'} than the verifier.",
+                    evidence="code",
+                )
+            )
+        else:
+            out.append(
+                Reason(words="Neither describes the labels in less than a bit each: not learned.",
+                       evidence="code")
+            )  # fmt: skip
+        if self.headroom is not None and self.headroom.trusted:
+            point = next((p for p in self.headroom.points if p.by == "verifier" and p.n == N), None)
+            if point is not None and point.over_offline is not None:
+                over = point.over_offline
+                out.append(
+                    Reason(
+                        words=f"Best of {N} by the reward model against the offline policy: "
+                        f"{over.value:+.2f} (P(win) - 1/2), by the "
+                        + ("truth." if self.headroom.grader == "truth" else "independent scorer."),
+                        evidence="headroom",
+                    )
+                )
+        return tuple(out)
+
+    def changes(self, advice: Advice) -> tuple[str, ...]:
+        """What would change the advice."""
+        out = []
+        if self.prediction is not None:
+            for feature in self.prediction.features:
+                if feature.coefficient:
+                    target = COUNTS if advice in ("offline", "cannot tell", "collect") else 0.0
+                    needed = feature.value + (target - self.prediction.gain) / feature.coefficient
+                    out.append(
+                        f"With everything else as it is, {feature.name} at {needed:+.3f} instead "
+                        f"of {feature.value:+.3f} would put the expected gain at {target:+.2f}."
+                    )
+        if self.more_pairs is not None:
+            out.append(
+                f"About {self.more_pairs:,} more pairs would still teach the reward model "
+                "something."
+            )
+        return tuple(out)
+
+    def next_step(self, advice: Advice) -> str:
+        """The cheapest one."""
+        return {
+            "offline": "Train offline DPO; compare two betas on held-out pairs.",
+            "best-of-n": f"Train the reward model and serve the best of {N}; compare it with "
+            "offline DPO: allroads compare --roads dpo,best-of-n.",
+            "online": "Confirm it at small scale with three seeds: allroads compare --roads "
+            "dpo,best-of-n,online-dpo.",
+            "collect": "Label more pairs of the start policy's own samples, then diagnose again.",
+            "cannot tell": "Give more orders (a larger --budget) or a --verifier, or run allroads "
+            "compare on a part of the prompts.",
+        }[advice]
+
+
+def _roads(
+    evidence: Evidence, found: Headroom | None, prediction: Prediction | None
+) -> tuple[RoadRow, ...]:
+    """Offline, search, online: what each brings and costs."""
+    search = None
+    if found is not None and found.trusted:
+        points = [p for p in found.points if p.by == "verifier" and p.n == N]
+        search = points[0].over_offline if points else None
+    rows = []
+    for road, cost in evidence.roads.items():
+        gain = low = high = None
+        if road == "dpo":
+            gain = low = high = 0.0
+        elif road == "best-of-n" and search is not None:
+            gain, low, high = search.value, search.low, search.high
+        elif road == "online-dpo" and prediction is not None:
+            gain, low, high = prediction.gain, prediction.low, prediction.high
+        labels = cost.model_copy(update={"labels": evidence.pairs})
+        serving = float(N) if road == "best-of-n" else 1.0
+        rows.append(RoadRow(road=road, gain=gain, low=low, high=high, cost=labels, serving=serving))
+    return tuple(rows)

@@ -1,0 +1,100 @@
+"""What a world of the calibration study left: its evidence in numbers, and the measured gain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from allroads import stats
+from allroads.diagnosis.model import World
+from allroads.lab.study.lines import Store
+from allroads.lab.study.measured import NoEstimate
+from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
+from allroads.lab.study.table import Table
+from allroads.records import Record
+
+ONLINE, OFFLINE = "online-dpo", "dpo"
+SEEDS = (0, 1, 2)
+"""With which both roads are run at their tuned settings."""
+_FILE = "evidence.jsonl"
+
+
+class EvidenceLine(Record):
+    """The evidence of one world, as numbers; one committed line."""
+
+    world: str
+    seed: int
+    features: dict[str, dict[str, tuple[float, float, float]]]
+    """(value, low, high) by name, by who graded samples: 'labels' (nobody but the learners' own
+    kind), 'truth' (the world's verifier)."""
+    numbers: dict[str, float]
+    """Further ones, which no model reads: for whoever looks for better features."""
+    longest: float
+    """Mean tokens of the start policy's answers."""
+    flops: float
+    """Of the evidence, the start policy's training apart."""
+    seconds: float
+    revision: str
+    created: str
+
+
+def evidence_lines(results: Path) -> dict[str, EvidenceLine]:
+    """By world; the newest line of each."""
+    path = results / _FILE
+    if not path.is_file():
+        return {}
+    rows = map(EvidenceLine.model_validate_json, path.read_text("utf-8").splitlines())
+    return {row.world: row for row in rows}
+
+
+def keep(line: EvidenceLine, results: Path) -> None:
+    """Append a line."""
+    results.mkdir(parents=True, exist_ok=True)
+    with (results / _FILE).open("a", encoding="utf-8") as file:
+        file.write(line.model_dump_json() + "\n")
+
+
+def gain(table: Table, world: str, seeds: Sequence[int] = SEEDS) -> stats.Estimate:
+    """P(the online answer beats the offline answer to the same prompt, ties half) - 1/2.
+
+    Both roads at their tuned settings, by the true reward; crossed over seeds and prompts.
+
+    Raises:
+        NoEstimate: when a cell is missing.
+    """
+    online, offline = (table.rewards(world, arm, seeds) for arm in (ONLINE, OFFLINE))
+    return stats.two_way_mean(np.heaviside(online - offline, 0.5) - 0.5)
+
+
+def measured_worlds(results: Path, graded: str) -> tuple[World, ...]:
+    """Every world whose evidence and gain are there.
+
+    Args:
+        results: folder of the study's lines.
+        graded: 'labels' or 'truth'.
+    """
+    table, lines, out = Table(Store(results)), evidence_lines(results), []
+    for name in WORLDS:
+        try:
+            found = gain(table, name)
+            costs = {arm: table.flops(name, arm, SEEDS) for arm in (ONLINE, OFFLINE)}
+        except NoEstimate:
+            continue
+        if name not in lines or found.standard_error is None:
+            continue
+        line = lines[name]
+        out.append(
+            World(
+                name=name,
+                family=FAMILIES[name],
+                features=line.features[graded],
+                gain=found.value,
+                error=found.standard_error,
+                costs={**costs, "evidence": line.flops},
+                longest=line.longest,
+                verifiable=True,
+            )
+        )
+    return tuple(out)

@@ -1,0 +1,123 @@
+"""The worlds of the calibration study: dials of difficulty, pairs, noise and start policies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allroads.lab.study.variants import Variant, longer
+from allroads.roads.atlas import Recipe
+from allroads.roads.stage import Schedule
+
+_QUICK = Recipe(
+    sft=Schedule(epochs=6, learning_rate=3e-3),
+    reward=Schedule(epochs=4, learning_rate=2e-3),
+    policy=Schedule(epochs=2, learning_rate=1e-3),
+    online=Schedule(rounds=30, learning_rate=1e-3),
+    reading="head-sum",
+)
+"""That of all synthetic worlds with half the online rounds: 120 in the end, 240 in the studies."""
+_PATIENT = 3
+"""Times the epochs of reward models where the studies need it too; see `variants`."""
+_USUAL: dict[str, tuple[str, dict[str, Any], int]] = {
+    "routes": ("routes", {"test_prompts": 200, "selection_prompts": 100}, 1),
+    "hop": (
+        "routes",
+        {
+            "towns": 96,
+            "neighbours": 10,
+            "max_hops": 1,
+            "test_prompts": 200,
+            "selection_prompts": 100,
+        },
+        _PATIENT,
+    ),
+    "preimage": ("preimage", {"symbols": 4}, _PATIENT),
+    "secret": ("secret", {}, _PATIENT),
+    "palindrome": ("reasoning", {}, 1),
+    "spell": (
+        "reasoning",
+        {"task": "spell_backward", "slip": 0.15, "config": "min_word_len=3, max_word_len=5"},
+        1,
+    ),
+    "change": ("docs/worlds/change.py", {}, 1),
+    "brackets": ("docs/worlds/brackets.py", {"slip": 0.1}, 1),
+}
+_FAMILY = {"hop": "routes"}
+"""What belongs to a family of another name."""
+_FEW, _SOME, _MANY = 400, 1000, 3000
+"""Training pairs."""
+
+
+def _world(
+    base: str, says: str, pairs: int = _SOME, demonstrations: int = 6000, **options: Any
+) -> tuple[str, Variant]:
+    world, usual, patience = _USUAL[base]
+    name = f"{base}-{says}"
+    return _FAMILY.get(base, base), Variant(
+        name=name,
+        says=says,
+        world=world,
+        options={**usual, **options},
+        sizes={
+            "demonstrations": demonstrations,
+            "pairs": pairs,
+            "selection_pairs": 800,
+            "test_pairs": 600,
+        },
+        recipe=longer(_QUICK, patience),
+        betas=(0.3, 1.0),
+    )
+
+
+_NOISY = 4.0
+"""A label temperature at which about a third of the labels of near answers are wrong."""
+_ALL = (
+    _world("routes", "few", _FEW),
+    _world("routes", "some"),
+    _world("routes", "many", _MANY),
+    _world("routes", "noisy", _MANY, label_temperature=_NOISY),
+    _world("routes", "poor", wander=0.8, trespass=0.3),
+    _world("routes", "good", wander=0.3, trespass=0.05),
+    _world("hop", "few", _FEW),
+    _world("hop", "many", _MANY),
+    _world("preimage", "copy", steps=0),
+    _world("preimage", "one-few", _FEW, steps=1),
+    _world("preimage", "one", steps=1),
+    _world("preimage", "one-many", _MANY, steps=1),
+    _world("preimage", "one-noisy", _MANY, steps=1, label_temperature=_NOISY),
+    _world("preimage", "two", _MANY, steps=2),
+    _world("preimage", "hinted", steps=1, hint=8),
+    _world("preimage", "poor", steps=1, slip=0.5),
+    _world("secret", "few", _FEW),
+    _world("secret", "some"),
+    _world("secret", "many", _MANY),
+    _world("secret", "noisy", _MANY, label_temperature=_NOISY),
+    _world("secret", "poor", slip=0.7),
+    _world("secret", "good", slip=0.2),
+    _world("secret", "rouge", similarity="rouge-l"),
+    _world("palindrome", "few", _FEW),
+    _world("palindrome", "some"),
+    _world("palindrome", "many", _MANY),
+    _world("palindrome", "noisy", _MANY, label_temperature=_NOISY),
+    _world("palindrome", "poor", slip=0.3),
+    _world("palindrome", "good", slip=0.03),
+    _world("spell", "few", _FEW),
+    _world("spell", "some"),
+    _world("spell", "many", _MANY),
+    _world("spell", "noisy", _MANY, label_temperature=_NOISY),
+    _world("spell", "poor", slip=0.4),
+    _world("spell", "long", config="min_word_len=4, max_word_len=8"),
+    _world("change", "few", _FEW),
+    _world("change", "some"),
+    _world("change", "many", _MANY),
+    _world("change", "noisy", _MANY, label_temperature=_NOISY),
+    _world("change", "poor", slip=0.2),
+    _world("brackets", "few", _FEW),
+    _world("brackets", "some"),
+    _world("brackets", "many", _MANY),
+    _world("brackets", "poor", slip=0.3),
+)
+FAMILIES = {variant.name: family for family, variant in _ALL}
+"""By world."""
+WORLDS = {variant.name: variant for _, variant in _ALL}
+"""By name, in the order in which they are run."""

@@ -1,1 +1,1 @@
-"""Is the diagnosis right? Its predictions against measured gains, on worlds whose truth is known."""
+"""Is the diagnosis right? Predictions against measured gains, on worlds whose truth is known."""

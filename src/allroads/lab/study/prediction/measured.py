@@ -18,7 +18,6 @@ from allroads.records import Record
 ONLINE, OFFLINE = "online-dpo", "dpo"
 SEEDS = (0, 1, 2)
 """With which both roads are run at their tuned settings."""
-_FILE = "evidence.jsonl"
 
 
 class EvidenceLine(Record):
@@ -42,7 +41,7 @@ class EvidenceLine(Record):
 
 def evidence_lines(results: Path) -> dict[str, EvidenceLine]:
     """By world; the newest line of each."""
-    path = results / _FILE
+    path = _file(results)
     if not path.is_file():
         return {}
     rows = map(EvidenceLine.model_validate_json, path.read_text("utf-8").splitlines())
@@ -52,8 +51,13 @@ def evidence_lines(results: Path) -> dict[str, EvidenceLine]:
 def keep(line: EvidenceLine, results: Path) -> None:
     """Append a line."""
     results.mkdir(parents=True, exist_ok=True)
-    with (results / _FILE).open("a", encoding="utf-8") as file:
+    with _file(results).open("a", encoding="utf-8") as file:
         file.write(line.model_dump_json() + "\n")
+
+
+def _file(results: Path) -> Path:
+    """Beside the folder, where it is no world."""
+    return results.with_suffix(".jsonl")
 
 
 def gain(table: Table, world: str, seeds: Sequence[int] = SEEDS) -> stats.Estimate:

@@ -69,7 +69,8 @@ def run(place: Place, told: Callable[[str], None], names: tuple[str, ...] = ()) 
 def _evidence(name: str, place: Place) -> EvidenceLine:
     config = WORLDS[name].config((OFFLINE,), (SEED,), processes=place.processes)
     planned = ready(config, _DESIGN)
-    folder = place.work / f"evidence-{name}"
+    # The folder of the roads' cells: the start policy and the reward model are there already.
+    folder = place.work / f"{name}-{planned.prepared.settings.data_fingerprint[:8]}"
     since = time.monotonic()
     evidence = measure(planned, folder, lambda event: None, "allroads lab run prediction")
     blind = without_truth(evidence)

@@ -57,12 +57,17 @@ class HeldOut(Record):
 
 
 class Pool(Record):
-    """Samples of one policy on held-out prompts: each field is (prompts, samples)."""
+    """Samples of one policy on held-out prompts: each field but `pair` is (prompts, samples)."""
 
+    pair: tuple[int, ...]
+    """For each prompt, the place in `HeldOut` of a pair that has this prompt."""
     tokens: tuple[tuple[int, ...], ...]
     finished: tuple[tuple[bool, ...], ...]
     logprob: tuple[tuple[float, ...], ...]
     """Of the start policy, nats, summed over the completion."""
+    own_logprob: tuple[tuple[float, ...], ...] = ()
+    """Of the policy that wrote them, nats, summed over the completion; none in the start's pool,
+    where it is `logprob`."""
     entropy: tuple[tuple[float, ...], ...]
     """Of the start policy's next token, nats, mean over the completion's positions."""
     grades: dict[str, tuple[tuple[float, ...], ...]]
@@ -99,6 +104,8 @@ class Evidence(Record):
     offline: Pool | None
     """Samples of the policy that likelihood makes of all pairs (DPO); None where its training
     failed or the budget did not reach it."""
+    independent: tuple[float, ...] = ()
+    """The independent scorer's leads on the held-out pairs, where it graded."""
     beta: float
     """The beta of that policy."""
     cost: Cost

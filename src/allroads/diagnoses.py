@@ -34,7 +34,8 @@ class Curve(Record):
     limit: Mean
     """Bits a pair that endless data would leave, at this capacity."""
     learned: bool
-    """Whether its whole code is shorter than a bit a pair, by its 95 % interval over orders."""
+    """Whether its whole code is shorter than a bit a pair: by its 95 % interval, and by 5.3 bits,
+    which labels of coins allow once in 40 times at most."""
 
 
 class Capacity(Record):
@@ -49,8 +50,8 @@ class Capacity(Record):
 class Code(Record):
     """The same labels, described in sequence by both learners (prequential code lengths).
 
-    All in bits, over `coded` pairs; means over orders with 95 % intervals. Differences are the
-    generator's minus the verifier's: above 0 where verifying is simpler.
+    All in bits, over `coded` pairs; means over orders with 95 % intervals over orders and prompts.
+    Differences are the generator's minus the verifier's: above 0 where verifying is simpler.
     """
 
     coded: int
@@ -110,8 +111,8 @@ class Coverage(Record):
     own: Mean
     """The same of the policy's own samples."""
     typical: Mean
-    """Share of prompts' own samples that are less likely than the preferred completion: 0.5 where
-    it might be one of them, near 0 where the policy would never write it."""
+    """Share of prompts' own samples that are less likely (nats a token) than the preferred
+    completion: 0.5 where it might be one of them, near 0 where the policy would never write it."""
     found: tuple[tuple[int, Mean], ...]
     """(k, share of prompts with a good answer among k samples); good is the best tenth of all
     samples' grades, or reward 1 by the truth."""
@@ -125,7 +126,9 @@ class Noise(Record):
     repeats: int
     """How many pairs of completions were judged more than once."""
     ceiling: Mean | None
-    """Highest accuracy that any scorer can have, from the repeats; None without them."""
+    """Highest accuracy that any scorer can have, from the repeats; None without them. The value
+    takes all pairs for equally noisy, the most that is possible; the lower end makes no such
+    assumption."""
     at_least: Mean
     """The best learner's accuracy: the ceiling is not below it."""
     shortcuts: dict[str, Mean]
@@ -142,7 +145,7 @@ class Horizon(Record):
     """Of the next token, nats."""
     decided: tuple[tuple[float, Mean], ...]
     """(share of its tokens, how much of the variance of whole answers' scores the score of that
-    prefix explains: the squared rank correlation within prompts)."""
+    prefix explains: the squared rank correlation within prompts, less what chance gives)."""
 
 
 class Feature(Record):
@@ -230,8 +233,8 @@ class Diagnosis(Record):
     curves: tuple[Curve, ...]
     ratio: Mean | None
     """Pairs that the generator needs for the verifier's held-out surprise on all pairs, as a
-    multiple of those; geometric mean over orders. None where it is beyond what can be
-    extrapolated."""
+    multiple of those, between the power laws of the mean curves. None where it is 64 or more,
+    beyond what can be extrapolated, and where a learner has not learned."""
     capacities: tuple[Capacity, ...]
     code: Code
     headroom: Headroom | None

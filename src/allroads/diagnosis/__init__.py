@@ -1,0 +1,1 @@
+"""From what was measured before reinforcement learning to what it says: pure functions."""

@@ -70,7 +70,7 @@ def diagnose(evidence: Evidence, models: dict[str, Model]) -> Diagnosis:
         code=found_code,
         headroom=found_headroom,
         coverage=coverage(evidence),
-        noise=noise(evidence),
+        noise=noise(evidence, found_curves),
         horizon=horizon(evidence),
         missing=(*missing, *evidence.left_out),
         cost=evidence.cost,

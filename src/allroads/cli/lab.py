@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from allroads.cli import flags
-from allroads.errors import ConfigError
+from allroads.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from allroads.lab.study.lines import Cell
 
+PREDICTION = "prediction"
 app = typer.Typer(
     no_args_is_help=True,
     help="Why does the two-stage road win, and when does it not? The paper's hypotheses, their "
@@ -44,7 +45,10 @@ def list_studies(results: Results = Path("results")) -> None:
 
 @app.command()
 def run(
-    names: Annotated[list[str], typer.Argument(help="Hypotheses, or `all`.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Hypotheses, or `all`; or `prediction`: is `diagnose` right?"),
+    ],
     *,
     world: World = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 5,
@@ -66,6 +70,11 @@ def run(
     """Run the cells that are missing, best first, and print what they decide."""
     since = time.monotonic()
     until = since + flags.seconds(budget) if budget else float("inf")
+    if PREDICTION in names:
+        if len(names) > 1 or confirm or dry_run or model is not None:
+            raise ConfigError(f"`lab run {PREDICTION}` is run by itself, and has seeds of its own")
+        _predict(until, processes, results, work, world)
+        return
     from allroads.lab.study.collecting import study_of, text_of
     from allroads.lab.study.conduct import conduct, outstanding
     from allroads.lab.study.further import further
@@ -101,6 +110,29 @@ def run(
     # Judged among all, so that no verdict hangs on how few were asked for.
     study = study_of(tuple(HYPOTHESES.values()), results, range_, left)
     typer.echo(text_of(study, {(one.name, c.variant) for one in hypotheses for c in one.on(world)}))
+
+
+@app.command()
+def prediction(
+    *,
+    results: Results = Path("results"),
+    write: Annotated[
+        Path | None, typer.Option(help="Write the models, fitted on all worlds, to this file.")
+    ] = None,
+    table: Annotated[bool, typer.Option("--table", help="Show every world.")] = False,
+) -> None:
+    """How well `diagnose` predicts, from the finished lines; and the models that it reads."""
+    from allroads import files
+    from allroads.lab.study.prediction import collecting
+
+    found = collecting.found(results / PREDICTION)
+    typer.echo(collecting.text_of(found))
+    if table:
+        for one in found.values():
+            typer.echo(f"\n{collecting.table_of(one.held)}")
+    if write is not None:
+        text = collecting.models(results / PREDICTION).model_dump_json(indent=1)
+        files.write_text(write, text + "\n")
 
 
 @app.command()
@@ -204,6 +236,26 @@ def _told(since: float) -> Callable[[Cell], None]:
         typer.echo(f"[{time.monotonic() - since:5.0f} s] {where}{rate} {found}", err=True)
 
     return told
+
+
+def _predict(until: float, processes: int, results: Path, work: Path, world: str | None) -> None:
+    from allroads.lab.study.lines import Store
+    from allroads.lab.study.prediction import collecting, running
+    from allroads.lab.study.prediction.worlds import WORLDS
+    from allroads.lab.study.running import Place
+
+    if world is not None and world not in WORLDS:
+        raise ConfigError(f"--world {world} is none of the study's: {nearest(world, WORLDS)}")
+    folder = results / PREDICTION
+    place = Place(store=Store(folder), work=work / PREDICTION, processes=processes, until=until)
+    since = time.monotonic()
+
+    def told(words: str) -> None:
+        typer.echo(f"[{time.monotonic() - since:5.0f} s] {words}")
+
+    left = running.run(place, told, () if world is None else (world,))
+    typer.echo("\n".join(f"Left out: {sentence}" for sentence in left))
+    typer.echo(collecting.text_of(collecting.found(folder)))
 
 
 def _check_seeds(first: int, count: int, *, confirm: bool, limit: int) -> None:

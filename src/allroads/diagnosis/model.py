@@ -190,10 +190,10 @@ def predict(model: Model, found: Mapping[str, Measured], *, noise: float = 0.0) 
     )
 
 
-def fitted(path: str = "models.json") -> dict[str, Model]:
+def fitted() -> dict[str, Model]:
     """The models that come with the library, by what they need: 'labels', 'truth'."""
-    text = resources.files("allroads.diagnosis").joinpath(path).read_text("utf-8")
-    return Models.model_validate_json(text).models
+    file = resources.files("allroads.diagnosis").joinpath("models.json")
+    return Models.model_validate_json(file.read_text("utf-8")).models if file.is_file() else {}
 
 
 class Models(Record):

@@ -102,7 +102,12 @@ def _predicted(
     for name in ("truth", "labels") if graded else ("labels",):
         if name in models and set(models[name].names) <= set(found):
             return predict(models[name], found), missing
-    missing.append("The features have no intervals: a diagnosis needs at least two orders.")
+    missing.append(
+        "The features have no intervals: a diagnosis needs at least two orders."
+        if models
+        else "No model of the gain comes with this copy of the library: see `allroads lab run "
+        "prediction`."
+    )
     return None, missing
 
 

@@ -100,17 +100,22 @@ _KINDS = {
 
 
 def _fits(plan: EvidencePlan, results: Mapping[str, dict[str, Any]]) -> tuple[Fit, ...]:
+    """Each order up to its first gap: a code has no holes."""
     out = []
+    broken: set[tuple[Learner, str, int]] = set()
     for name, (learner, capacity, order, _) in plan.blocks.items():
-        if name in results:
+        if name not in results:
+            broken.add((learner, capacity, order))
+        elif (learner, capacity, order) not in broken:
             fields = {key: value for key, value in results[name].items() if key in Fit.model_fields}
             out.append(Fit(learner=learner, capacity=capacity, order=order, **fields))
-    for learner, road in (("verifier", "reward-model"), ("generator", "local-rm")):
+    roads: dict[Learner, str] = {"verifier": "reward-model", "generator": "local-rm"}
+    for learner, road in roads.items():
         trained, test = plan.training[road], _test(plan, results, learner)
-        if test and plan.reading in results:
+        if test and plan.reading in results and (learner, FULL, 0) not in broken:
             out.append(
                 Fit(
-                    learner=learner,  # type: ignore[arg-type]
+                    learner=learner,
                     capacity=FULL,
                     order=0,
                     count=results[plan.reading]["pairs"],

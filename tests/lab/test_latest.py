@@ -1,0 +1,52 @@
+"""Jobs that would end too late are left, with all that stands on them; shorter ones still run."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from allroads.lab import runner
+from allroads.lab.jobs import Job
+
+LONG, SHORT, AFTER_LONG, AFTER_BOTH = "long", "short", "after long", "after both"
+
+
+def job(name: str, *needs: str) -> Job:
+    return Job(name, "scorer", 0, needs, {})
+
+
+def jobs() -> dict[str, Job]:
+    rows = (job(LONG), job(SHORT), job(AFTER_LONG, LONG), job(AFTER_BOTH, AFTER_LONG, SHORT))
+    return {one.id: one for one in rows}
+
+
+def latest(**changes: float) -> dict[str, float]:
+    return {name: changes.get(name.replace(" ", "_"), math.inf) for name in jobs()}
+
+
+def test_what_stands_on_a_late_job_is_left_too():
+    waiting = jobs()
+    runner._drop_late(waiting, set(), latest(long=-1.0))
+    assert list(waiting) == [SHORT]
+
+
+def test_what_runs_already_is_waited_for():
+    waiting = jobs()
+    del waiting[LONG]
+    runner._drop_late(waiting, {LONG}, latest(long=-1.0))
+    assert list(waiting) == [SHORT, AFTER_LONG, AFTER_BOTH]
+
+
+@pytest.mark.parametrize("late", [{"long": -1.0}, {"after_long": -1.0}, {}])
+def test_here_and_in_a_pool_the_same_is_left(late: dict[str, float]):
+    waiting, done = jobs(), set()
+    runner._drop_late(waiting, set(), latest(**late))
+    here = [
+        name
+        for name, one in jobs().items()
+        if late.get(name.replace(" ", "_"), math.inf) > 0
+        and done >= set(one.needs)
+        and not done.add(name)
+    ]
+    assert list(waiting) == here

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import pytest
-
 from allroads.lab import runner
 from allroads.lab.jobs import Job
 
@@ -36,17 +34,3 @@ def test_what_runs_already_is_waited_for():
     del waiting[LONG]
     runner._drop_late(waiting, {LONG}, latest(long=-1.0))
     assert list(waiting) == [SHORT, AFTER_LONG, AFTER_BOTH]
-
-
-@pytest.mark.parametrize("late", [{"long": -1.0}, {"after_long": -1.0}, {}])
-def test_here_and_in_a_pool_the_same_is_left(late: dict[str, float]):
-    waiting, done = jobs(), set()
-    runner._drop_late(waiting, set(), latest(**late))
-    here = [
-        name
-        for name, one in jobs().items()
-        if late.get(name.replace(" ", "_"), math.inf) > 0
-        and done >= set(one.needs)
-        and not done.add(name)
-    ]
-    assert list(waiting) == here

@@ -105,7 +105,7 @@ def test_a_lost_result_is_made_again_as_it_was(
 
 
 def test_what_the_time_did_not_reach_is_listed(planned: Measuring, folder: Path, tmp_path: Path):
-    with pytest.raises(RunFolderError, match="too little was measured.*larger --budget"):
+    with pytest.raises(RunFolderError, match=r"too little was measured.*larger --budget"):
         measure(planned, tmp_path, tiny.Heard(), "again", until=time.monotonic() - 1)
     # All but one order is there already: what is left of it is no longer begun.
     lost = [name for name, (_, _, order, _) in planned.plan.blocks.items() if order == 1]

@@ -24,7 +24,7 @@ def mean(value: float, half: float | None = 0.02, *, seeds: int = 5, prompts: in
 
 def bits(learner: str, count: int) -> float:
     limit, lacks = LEVELS[learner]
-    return min(1.0, limit + lacks / math.sqrt(count))
+    return min(1.0, limit + lacks / math.sqrt(max(count, 1)))
 
 
 def curve(learner: str, half: float | None = 0.015) -> diagnoses.Curve:
@@ -58,15 +58,17 @@ def curve(learner: str, half: float | None = 0.015) -> diagnoses.Curve:
 def code() -> diagnoses.Code:
     ends = (*BLOCKS[1:], 3000)
     blocks = tuple(
-        (start, (end - start) * (bits("generator", start) - bits("verifier", start)) if start else 0)
+        (start, (end - start) * (bits("generator", start) - bits("verifier", start)))
         for start, end in zip(BLOCKS, ends, strict=True)
     )
     total = sum(value for _, value in blocks)
+    verifier = sum((end - start) * bits("verifier", start)
+                   for start, end in zip(BLOCKS, ends, strict=True))  # fmt: skip
     misfit = 3000 * (LEVELS["generator"][0] - LEVELS["verifier"][0])
     return diagnoses.Code(
         coded=3000,
-        verifier=mean(1931, 40, prompts=None),
-        generator=mean(1931 + total, 55, prompts=None),
+        verifier=mean(verifier, 40, prompts=None),
+        generator=mean(verifier + total, 55, prompts=None),
         difference=mean(total, 38, prompts=None),
         misfit=mean(misfit, 90, prompts=None),
         learning=mean(total - misfit, 70, prompts=None),
@@ -183,7 +185,7 @@ def diagnosis(**changes: Any) -> Diagnosis:
         "headline": "Two-stage online RL is expected to gain +0.12 over offline likelihood "
         "(90 % interval +0.05 to +0.19)",
         "reasons": (
-            diagnoses.Reason(words="Learning costs the generator 268 bits more than the verifier.",
+            diagnoses.Reason(words="Learning costs the generator 201 bits more than the verifier.",
                              evidence="code"),
             diagnoses.Reason(words="Best of 16 by the verifier beats the offline policy.",
                              evidence="headroom"),
@@ -241,7 +243,7 @@ def nothing_learned() -> Diagnosis:
         one.model_copy(
             update={
                 "points": tuple(
-                    p.model_copy(update={"nll": coin, "accuracy": mean(0.5, None if p.extrapolated else 0.02)})  # noqa: E501
+                    p.model_copy(update={"nll": coin, "accuracy": mean(0.5, 0.02)})
                     for p in one.points
                 ),
                 "limit": coin,

@@ -19,8 +19,6 @@ from allroads.report import (
 
 EVIDENCE = ("curves", "code", "headroom", "coverage", "noise", "horizon")
 """What a reason can point at."""
-ONLINE = "online-dpo"
-"""The road that a diagnosis is the cheap alternative to."""
 
 
 def render(diagnosis: Diagnosis) -> str:
@@ -36,14 +34,15 @@ def write(diagnosis: Diagnosis, path: str | os.PathLike[str]) -> Path:
 def _view(diagnosis: Diagnosis) -> dict[str, Any]:
     evidence = _evidence(diagnosis)
     drawn = {section["id"] for section in evidence if section["picture"]}
-    found = diagnosis.prediction
+    found, reasons = diagnosis.prediction, diagnosis.reasons
     return {
         "d": diagnosis,
+        "sizes": (numbers.count(diagnosis.pairs), numbers.count(diagnosis.other_labels)),
         "state": "undecided" if diagnosis.advice in diagnosis_words.UNDECIDED else "decided",
         "advice": diagnosis_words.ADVICE,
         "gains": diagnosis_figures.gains(diagnosis),
         "said": diagnosis_words.prediction(found),
-        "reasons": [(reason.words, _target(reason.evidence, drawn)) for reason in diagnosis.reasons],
+        "reasons": [(reason.words, _target(reason.evidence, drawn)) for reason in reasons],
         "roads": diagnosis_tables.of_roads(diagnosis.roads),
         "evidence": evidence,
         "contributions": found and diagnosis_figures.contributions(found),
@@ -99,7 +98,8 @@ def _section(
 
 def _share(diagnosis: Diagnosis) -> str:
     """The diagnosis's FLOP beside those of one online training; '' where either is not known."""
-    online = next((row.cost.flops for row in diagnosis.roads if row.road == ONLINE), 0.0)
+    flops = {row.road: row.cost.flops for row in diagnosis.roads}
+    online = flops.get(diagnosis_figures.ONLINE)
     if not online or not diagnosis.cost.flops:
         return ""
     return f"{numbers.number(diagnosis.cost.flops / online, 2)} times"

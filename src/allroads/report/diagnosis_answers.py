@@ -1,4 +1,4 @@
-"""The figures of the start policy's answers and of the labels: headroom, coverage, noise, horizon."""
+"""The figures of answers and of labels: headroom, coverage, noise, horizon."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from allroads.report.ink import Key, Picture, Sheet
 
 _PANEL = 132.0
 """Height of one panel of the headroom, in page units."""
+OWN = "own"
+"""The panel that rests on no grader."""
 _OFFLINE = Key(
     sign=ink.line_sign("var(--series-2)", width=2), name="the offline policy over the start"
 )
@@ -40,25 +42,25 @@ def headroom(found: Headroom | None) -> Picture | None:
     points = [] if found is None else [p for p in found.points if forest.drawable(p.over_start)]
     if found is None or not points:
         return None
-    panels: list[tuple[str, dict[str, list[tuple[HeadroomPoint, Mean]]]]] = []
-    for title, means in (
-        ("gain over the start policy", [(p, p.over_start) for p in points]),
-        ("gain over the offline policy", [(p, p.over_offline) for p in points]),
-        ("what the learner itself thinks, SD of scores", [(p, p.proxy) for p in points]),
+    panels: list[tuple[str, str, dict[str, list[tuple[HeadroomPoint, Mean]]]]] = []
+    for name, title, means in (
+        ("start", "gain over the start policy", [(p, p.over_start) for p in points]),
+        ("offline", "gain over the offline policy", [(p, p.over_offline) for p in points]),
+        (OWN, "what the learner itself thinks, SD of scores", [(p, p.proxy) for p in points]),
     ):
         lines: dict[str, list[tuple[HeadroomPoint, Mean]]] = {}
         for point, mean in means:
             if mean is not None and forest.drawable(mean):
                 lines.setdefault(point.by, []).append((point, mean))
         if lines:
-            panels.append((title, lines))
+            panels.append((name, title, lines))
     foot = 64.0
     sheet = Sheet("headroom", _PANEL * len(panels) + foot)
-    for k, (title, lines) in enumerate(panels):
+    for k, (name, title, lines) in enumerate(panels):
         last = k == len(panels) - 1
         top = sheet.heading(_PANEL * k + 16, title, lines=1)
         axes = sheet.axes(top=top, bottom=sheet.height - _PANEL * (k + 1) + 4)
-        values = _lines(axes, lines, k, trusted=found.trusted)
+        values = _lines(axes, lines, name, hollow=name != OWN and not found.trusted)
         if k == 0 and found.offline is not None and forest.drawable(found.offline):
             values += _level(axes, found.offline)
         breathe(axes, [0.0, *values])
@@ -66,7 +68,7 @@ def headroom(found: Headroom | None) -> Picture | None:
         log_axis(axes, [point.n for point in points])
         if found.bends is not None and found.bends > 0:
             bend = {"color": ink.SOFT, "linewidth": 1.2, "linestyle": (0, (4, 3))}
-            axes.axvline(found.bends, gid=f"bend-{k}", **bend)
+            axes.axvline(found.bends, gid=f"bend-{name}", **bend)
         if last:
             _foot(axes, points)
         else:
@@ -97,16 +99,16 @@ def headroom(found: Headroom | None) -> Picture | None:
 def _lines(
     axes: Axes,
     lines: dict[str, list[tuple[HeadroomPoint, Mean]]],
-    panel: int,
+    panel: str,
     *,
-    trusted: bool,
+    hollow: bool,
 ) -> list[float]:
     """Draw each learner's line; returns what must be seen of them."""
     values = []
     for by, dots in lines.items():
         ordered = sorted(dots, key=lambda dot: dot[0].n)
         places = [(shifted(point.n, by), mean) for point, mean in ordered]
-        path(axes, places, SERIES[by], hollow=not trusted and panel < 2, name=f"{by}-{panel}")
+        path(axes, places, SERIES[by], hollow=hollow, name=f"{by}-{panel}")
         values += seen(mean for _, mean in ordered)
     return values
 
@@ -137,16 +139,18 @@ def coverage(found: Coverage) -> Picture:
             if k > 0 and (share := numbers.percent(mean)) and forest.drawable(share)]  # fmt: skip
     likely = tuple(
         Row(words=f"{name}: {told(mean)}", bars=(Bar(mean=mean, series=series),))
-        for name, mean, series in (("preferred answers", found.chosen, 3), ("own samples", found.own, 4))  # noqa: E501
+        for name, mean, series in (
+            ("preferred answers", found.chosen, 3),
+            ("own samples", found.own, 4),
+        )
         if forest.drawable(mean)
     )
     typical = ()
     if (share := numbers.percent(found.typical)) and forest.drawable(share):
-        words = f"less likely than the preferred one: {percent(found.typical)}"
-        typical = (Row(words=words, bars=(Bar(mean=share, series=3),)),)
+        typical = (Row(words=percent(found.typical), bars=(Bar(mean=share, series=3),)),)
     below = (
-        (likely, "log-probability under the start policy, nats a token", 0.0),
-        (typical, "own answers to the same prompt, %", 50.0),
+        (likely, "log-probability, nats a token", 0.0),
+        (typical, "own answers less likely than the preferred one, %", 50.0),
     )
     upper = 196.0 if dots else 0.0
     sheet = Sheet("coverage", upper + sum(forest.height(rows) for rows, _, _ in below if rows) + 4)
@@ -160,7 +164,7 @@ def coverage(found: Coverage) -> Picture:
     at = upper
     for rows, unit, origin in below:
         if rows:
-            at = forest.draw(sheet, at, rows, unit, origin=origin)
+            at = forest.draw(sheet, at, rows, unit, marks=(0.0,), origin=origin)
     said = "; ".join(f"{numbers.count(k)} samples: {told(mean)} %" for k, mean in dots)
     return Picture(
         name="coverage",
@@ -181,8 +185,8 @@ def noise(found: Noise) -> Picture | None:
     """What the labels allow beside what is reached, and what shortcuts reach. None without any."""
     rows = []
     for words, mean, series in (
-        ("highest possible, from repeated judgements", found.ceiling, 2),
-        ("two judgements of the same answers agree", found.agreement, 2),
+        ("highest possible", found.ceiling, 2),
+        ("two judgements agree", found.agreement, 2),
         ("the best learner", found.at_least, 0),
         *((f"shortcut: {name}", mean, 3) for name, mean in found.shortcuts.items()),
     ):
@@ -214,7 +218,7 @@ def horizon(found: Horizon) -> Picture | None:
     if not dots:
         return None
     sheet = Sheet("horizon", 236)
-    top = sheet.heading(16, "variance of the whole answer's score explained, %", lines=1)
+    top = sheet.heading(16, "explained variance of whole answers' scores, %", lines=1)
     axes = sheet.axes(top=top, bottom=46)
     axes.plot([0, 100], [0, 100], color=ink.SOFT, linewidth=1)
     path(axes, [(0.0, Mean(value=0.0, seeds=0)), *dots], 0, name="decided")

@@ -19,7 +19,7 @@ from allroads.report.ink import Key, Picture, Sheet
 SERIES = {"verifier": 0, "generator": 1}
 """Each learner has the same colour and marker in every figure."""
 _APART = 1.035
-"""The learners' points stand a little apart, so that their intervals can be told from each other."""
+"""The learners' points stand a little apart, so that each interval can be seen."""
 _HOLLOW = Key(
     sign=ink.sign("o", stroke="currentColor", fill="var(--paper)", line="dashed"),
     name="extrapolated; at ∞, what endless data would leave",
@@ -46,27 +46,31 @@ def path(
     dots: Sequence[tuple[float, Mean]],
     series: int,
     *,
+    name: str,
     hollow: bool = False,
-    name: str = "",
 ) -> None:
     """A line through means with their intervals; hollow and dashed where it is not measured."""
+    if not dots:
+        return
     hue = ink.colour(series)
     xs, ys = [x for x, _ in dots], [mean.value for _, mean in dots]
     axes.plot(xs, ys, color=hue, linewidth=1.8, linestyle=(0, (4, 2)) if hollow else "solid")
-    for k, (x, mean) in enumerate(dots):
-        drawn = axes.errorbar(
-            x,
-            mean.value,
-            yerr=side_bars(mean),
-            fmt=ink.marker(series),
-            color=hue,
-            markerfacecolor=ink.PAPER if hollow else hue,
-            markersize=5.5,
-            elinewidth=1.2,
-            zorder=3,
-        )
-        for line in drawn.lines[2]:
-            line.set_gid(f"{name}-{k}")
+    none = [[math.nan], [math.nan]]
+    sides = [side_bars(mean) or none for _, mean in dots]
+    drawn = axes.errorbar(
+        xs,
+        ys,
+        yerr=[[side[end][0] for side in sides] for end in (0, 1)],
+        fmt=ink.marker(series),
+        color=hue,
+        markerfacecolor=ink.PAPER if hollow else hue,
+        markersize=5.5,
+        elinewidth=1.2,
+        zorder=3,
+    )
+    drawn.lines[0].set_gid(f"{name}-points")
+    for line in drawn.lines[2]:
+        line.set_gid(f"{name}-bars")
 
 
 def log_axis(axes: Axes, values: Iterable[float], edge: float | None = None) -> None:
@@ -122,10 +126,10 @@ def curves(found: Sequence[Curve]) -> Picture | None:
     accuracy = sheet.axes(top=top, bottom=46, right=16)
     for curve in shown:
         _draw(bits, accuracy, curve, edge)
-    shares = [share for p in points if not p.extrapolated and (share := numbers.percent(p.accuracy))]  # noqa: E501
+    shares = [numbers.percent(p.accuracy) for p in points if not p.extrapolated]
     for axes, coin, means in (
         (bits, 1.0, [*(point.nll for point in points), *limits]),
-        (accuracy, 50.0, [mean for mean in shares if forest.drawable(mean)]),
+        (accuracy, 50.0, [mean for mean in shares if mean and forest.drawable(mean)]),
     ):
         axes.axhline(coin, color=ink.SOFT, linewidth=1, linestyle=(0, (2, 2)), gid=f"coin-{coin:g}")
         log_axis(axes, (point.count for point in points), edge)
@@ -147,12 +151,16 @@ def curves(found: Sequence[Curve]) -> Picture | None:
     )
 
 
+def _drawable(curve: Curve) -> list[CurvePoint]:
+    return [p for p in curve.points if p.count > 0 and forest.drawable(p.nll)]
+
+
 def _measured(curve: Curve) -> list[CurvePoint]:
-    return [p for p in curve.points if not p.extrapolated and p.count > 0 and forest.drawable(p.nll)]
+    return [p for p in _drawable(curve) if not p.extrapolated]
 
 
 def _further(curve: Curve) -> list[CurvePoint]:
-    return [p for p in curve.points if p.extrapolated and p.count > 0 and forest.drawable(p.nll)]
+    return [p for p in _drawable(curve) if p.extrapolated]
 
 
 def _draw(bits: Axes, accuracy: Axes, curve: Curve, edge: float) -> None:
@@ -216,13 +224,13 @@ def code(found: Code) -> Picture | None:
     blocks = [(seen, mean) for seen, mean in found.by_block if forest.drawable(mean)]
     parts = (
         ("difference, in total", found.difference),
-        ("of it misfit: what endless data would leave", found.misfit),
-        ("of it the cost of learning: the gap", found.learning),
+        ("of it misfit, what endless data would leave", found.misfit),
+        ("of it the cost of learning, the gap", found.learning),
     )
     if not found.learned or not any(forest.drawable(mean) for _, mean in parts):
         return None
     rows = tuple(
-        Row(words=f"{name}: {told(mean, sign=True)}", bars=(Bar(mean=mean, series=2),))
+        Row(words=name, note=told(mean, sign=True), bars=(Bar(mean=mean, series=2),))
         for name, mean in parts
         if forest.drawable(mean)
     )

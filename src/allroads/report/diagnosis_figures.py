@@ -12,8 +12,12 @@ from allroads.report.ink import Key, Picture, Sheet
 
 BASELINE = "dpo"
 """The road that gains are measured against: not drawn, it is the line at 0."""
+ONLINE = "online-dpo"
+"""The road that the prediction is about: drawn first."""
 _FOOT = 20.0
 """Height of the words under the axis, in page units."""
+_WIDTH = 300.0
+"""Of the gains: the verdict's band has less room than the page."""
 _STEP = 38.0
 """Height of one contribution."""
 _TEXT = 15.0
@@ -24,7 +28,7 @@ def gains(diagnosis: Diagnosis) -> Picture | None:
     """The expected gain of each road over offline likelihood. None where none is known."""
     shown = [
         (row.road, mean)
-        for row in diagnosis.roads
+        for row in sorted(diagnosis.roads, key=lambda row: row.road != ONLINE)
         if row.road != BASELINE
         and (mean := gain_of(row.gain, row.low, row.high)) is not None
         and forest.drawable(mean)
@@ -33,13 +37,14 @@ def gains(diagnosis: Diagnosis) -> Picture | None:
         return None
     rows = tuple(
         Row(
-            words=f"{road}: {told(mean, sign=True)}",
+            words=ink.plain(road, 36),
+            note=told(mean, sign=True),
             bars=(Bar(mean=mean, sure=_clear(mean.low, mean.high)),),
         )
         for road, mean in shown
     )
-    sheet = Sheet("gains", forest.height(rows, 2) + _FOOT)
-    bottom = forest.draw(sheet, 0, rows, f"gain over offline likelihood: {GAIN}")
+    sheet = Sheet("gains", forest.height(rows) + _FOOT, _WIDTH)
+    bottom = forest.draw(sheet, 0, rows, "expected gain over offline likelihood")
     at = 1 - (bottom + 12) / sheet.height
     sheet.figure.text(12 / sheet.width, at, "← offline is better", color=ink.SOFT)
     sheet.figure.text(1 - 14 / sheet.width, at, "better than offline →", color=ink.SOFT, ha="right")
@@ -48,10 +53,10 @@ def gains(diagnosis: Diagnosis) -> Picture | None:
         name="gains",
         title="What each road is expected to gain",
         svg=sheet.svg(f"Expected gain over offline likelihood: {said}."),
-        reading="The line at 0 is offline likelihood. A bar is a 90 % interval: right of the line "
-        "as a whole, the road is expected to beat it; left of it, offline is enough; across it, "
-        "the sign is open and the point hollow. Best-of-N is enough where online training is not "
-        "expected to gain more.",
+        reading=f"Gain is {GAIN}. The line at 0 is offline likelihood. A bar is a 90 % interval: "
+        "right of the line as a whole, the road is expected to beat it; left of it, offline is "
+        "enough; across it, the sign is open and the point hollow. Best-of-N is enough where "
+        "online training is not expected to gain more.",
         keys=(),
         table=diagnosis_tables.of_gains(diagnosis.roads),
     )
@@ -107,7 +112,7 @@ def contributions(prediction: Prediction) -> Picture | None:
         start = low + size
         ends.append(start)
         if not last:
-            axes.plot([start, start], [y + 13, y + _STEP], color=ink.SOFT, linewidth=1)
+            axes.plot([start, start], [y + 13, y + _STEP], color=ink.GRID, linewidth=1)
     axes.axvline(0, color=ink.SOFT, linewidth=1, gid="zero")
     room = 0.05 * (max(ends) - min(ends)) or 0.01
     axes.set_xlim(min(ends) - room, max(ends) + room)
@@ -117,9 +122,8 @@ def contributions(prediction: Prediction) -> Picture | None:
         name="contributions",
         title="What the predicted gain is made of",
         svg=sheet.svg(f"Contributions to the predicted gain: {told_parts}."),
-        reading="Each bar starts where the one above it ended; the last one is their sum. A "
-        "contribution is a feature's distance from nothing times its coefficient, as the table "
-        "has them.",
+        reading="Each bar starts where the one above it ended; the last one is their sum. The "
+        "table has the value and the coefficient behind each.",
         keys=(
             Key(sign=_block("var(--series-2)", 0.7), name="speaks for online training"),
             Key(sign=_block("var(--series-1)", 0.7), name="speaks for offline likelihood"),

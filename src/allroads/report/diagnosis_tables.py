@@ -71,7 +71,7 @@ def _gain(value: float | None, low: float | None, high: float | None) -> Cell:
     if mean is None or numbers.finite(mean.value) is None:
         return Cell(text="not known")
     ends = numbers.interval_of(mean, sign=True) if numbers.bounds(mean) else ""
-    return Cell(text=numbers.value_of(mean, sign=True), sub=(ends,) if ends and low != high else ())
+    return Cell(text=numbers.value_of(mean, sign=True), sub=(ends,) if ends else ())
 
 
 def of_curves(curves: Sequence[Curve]) -> Table:
@@ -194,7 +194,8 @@ def of_coverage(found: Coverage) -> Table:
     """How likely the preferred answers are, and how soon a good one is sampled."""
     usual, caption = sized((found.chosen, found.own, found.typical), "Under the start policy.")
     facts = [
-        (Cell(text="preferred answers, log-probability, nats a token"), measured(found.chosen, usual)),  # noqa: E501
+        (Cell(text="preferred answers, log-probability, nats a token"),
+         measured(found.chosen, usual)),
         (Cell(text="own samples, the same"), measured(found.own, usual)),
         (Cell(text="own answers that are less likely than the preferred one"),
          share(found.typical, usual)),

@@ -17,17 +17,17 @@ ADVICE = {
 UNDECIDED = ("collect", "cannot tell")
 GAIN = "P(its answer beats the offline answer to the same prompt), ties half, less 1/2"
 NOT_LEARNED = (
-    "Not learned: neither the verifier nor the generator describes the labels in fewer bits than "
-    "a coin needs."
+    "Not learned: neither the verifier nor the generator codes the labels in less than a coin's "
+    "bit a pair."
 )
-NO_PREDICTION = f"{NOT_LEARNED} A gain cannot be predicted from learners that know nothing."
+NO_PREDICTION = f"{NOT_LEARNED} No gain can be predicted from such learners."
 
 
 def told(mean: Mean | None, *, sign: bool = False) -> str:
     """A value with its interval, for a sentence."""
     if mean is None or numbers.finite(mean.value) is None:
         return "not known"
-    ends = numbers.interval_of(mean, sign=sign)
+    ends = numbers.interval_of(mean, sign=sign) if numbers.bounds(mean) else ""
     return f"{numbers.value_of(mean, sign=sign)}{f' ({ends})' if ends else ''}"
 
 
@@ -36,12 +36,14 @@ def percent(mean: Mean | None) -> str:
     if mean is None or numbers.finite(mean.value) is None:
         return "not known"
     hundred = numbers.percent(mean)
-    ends = numbers.interval_of(hundred)
+    ends = numbers.interval_of(hundred) if numbers.bounds(mean) else ""
     return f"{numbers.value_of(hundred)} %{f' ({ends})' if ends else ''}"
 
 
 def gain_of(value: float | None, low: float | None, high: float | None) -> Mean | None:
-    """A predicted gain, for the functions that show means."""
+    """A predicted gain, for the functions that show means; exactly known is without interval."""
+    if low == high:
+        low = high = None
     return None if value is None else Mean(value=value, low=low, high=high, seeds=0)
 
 

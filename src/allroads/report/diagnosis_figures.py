@@ -74,9 +74,10 @@ def contributions(prediction: Prediction) -> Picture | None:
         (feature.name, feature.contribution, diagnosis_tables.inside(feature.value, feature.known))
         for feature in prediction.features
     ]
-    if left := diagnosis_tables.rest(prediction):
+    if parts and (left := diagnosis_tables.rest(prediction)):
         parts.insert(0, (diagnosis_tables.INTERCEPT, left, True))
-    if not parts or numbers.finite(prediction.gain + sum(part for _, part, _ in parts)) is None:
+    total = prediction.gain + sum(part for _, part, _ in parts)
+    if not parts or numbers.finite(total) is None:
         return None
     tall = _STEP * (len(parts) + 1)
     sheet = Sheet("contributions", 70 + tall)

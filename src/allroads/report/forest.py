@@ -118,7 +118,12 @@ def height(rows: Sequence[Row], title_lines: int = 1) -> float:
 
 
 def draw(
-    sheet: Sheet, top: float, rows: Sequence[Row], unit: str, marks: Sequence[float] = ()
+    sheet: Sheet,
+    top: float,
+    rows: Sequence[Row],
+    unit: str,
+    marks: Sequence[float] = (),
+    origin: float = 0.0,
 ) -> float:
     """Draw a panel `top` units from the sheet's upper edge; returns where it ends.
 
@@ -127,7 +132,8 @@ def draw(
         top: its upper edge.
         rows: from above to below.
         unit: what the axis shows; two lines at most.
-        marks: values with a line of their own, beside 0.
+        marks: values with a line of their own, beside the origin.
+        origin: the value of nothing found, always in view and with a line: 0 for differences.
     """
     inside = sheet.heading(top + 16, unit)
     tall = sum(row.height for row in rows)
@@ -136,9 +142,9 @@ def draw(
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.grid(visible=False)
-    low, high = _limits(rows, marks)
+    low, high = _limits(rows, (origin, *marks))
     axes.set_xlim(low, high)
-    axes.axvline(0, color=ink.SOFT, linewidth=1, gid=f"zero-{top:g}")
+    axes.axvline(origin, color=ink.SOFT, linewidth=1, gid=f"zero-{top:g}")
     for mark in marks:
         axes.axvline(mark, color=ink.SOFT, linewidth=1, linestyle=(0, (2, 3)))
     at = 0.0
@@ -201,7 +207,7 @@ def _shade(axes: Axes, region: Region, under: float, deep: float, name: str) -> 
 
 
 def _limits(rows: Sequence[Row], marks: Sequence[float]) -> tuple[float, float]:
-    seen = [0.0, *marks]
+    seen = [*marks]
     for row in rows:
         for bar in row.bars:
             seen += [bar.mean.value, *(numbers.bounds(bar.mean) or ())]

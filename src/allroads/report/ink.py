@@ -164,6 +164,14 @@ def series_key(index: int, name: str) -> Key:
     return Key(sign=sign(marker(index), stroke=hue, fill=hue, line=line), name=plain(name, 70))
 
 
+def line_sign(stroke: str, dashes: str = "", width: float = 1.5) -> Markup:
+    """A legend's line without a marker; `dashes` as in SVG, '' for a whole line."""
+    return Markup(
+        '<svg class="sign" viewBox="0 0 28 16" aria-hidden="true"><path d="M1 8H27" '
+        'fill="none" style="stroke:{};stroke-width:{:g}" {}/></svg>'
+    ).format(stroke, width, Markup('stroke-dasharray="{}"').format(dashes) if dashes else "")
+
+
 def round_ticks(axes: Axes, which: str) -> None:
     """Few ticks at round values, all with as many decimals as their step needs."""
     axis = axes.xaxis if which == "x" else axes.yaxis

@@ -274,17 +274,10 @@ def _panel_keys(dots: dict[str, list[FrontierPoint]], level: bool, start: str) -
     keys = [Key(sign=ink.sign("o", stroke=hue, fill=hue, line="solid"), name="the arm"), _RING]
     for index, other in enumerate(LINES):
         if other in dots:
-            pattern = Markup('stroke-dasharray="4 2"') if index else Markup("")
-            line = Markup(
-                '<svg class="sign" viewBox="0 0 28 16" aria-hidden="true"><path d="M1 8H27" '
-                'fill="none" style="stroke:var(--series-{});stroke-width:1.5" {}/></svg>'
-            ).format(index + 1, pattern)
+            line = ink.line_sign(f"var(--series-{index + 1})", "4 2" if index else "")
             keys.append(Key(sign=line, name=other))
     if level:
-        line = Markup(
-            '<svg class="sign" viewBox="0 0 28 16" aria-hidden="true"><path d="M1 8H27" '
-            'fill="none" style="stroke:var(--soft)" stroke-dasharray="2 2"/></svg>'
-        )
+        line = ink.line_sign("var(--soft)", "2 2", 1)
         keys.append(Key(sign=line, name=f"{start}, the start"))
     return keys
 

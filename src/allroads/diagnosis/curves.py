@@ -32,8 +32,8 @@ def curves(evidence: Evidence) -> tuple[Curve, ...]:
     """
     found, codes = laws(evidence), lengths(evidence)
     return tuple(
-        _curve(evidence, learner, found and found[learner], is_learned=learned(codes[learner]))
-        for learner in LEARNERS
+        _curve(evidence, who, found[who] if found else None, is_learned=learned(codes[who]))
+        for who in LEARNERS
     )
 
 

@@ -36,7 +36,7 @@ def against_fresh(scores: ArrayLike, n: int) -> Floats:
     up_to, below = scores_M <= scores_M[:, None], scores_M < scores_M[:, None]
     up_to_MM = up_to.sum(axis=1)[:, None] - up_to
     below_MM = below.sum(axis=1)[:, None] - below
-    ways_K = special.comb(np.arange(pool + 1), n)
+    ways_K: Floats = np.asarray(special.comb(np.arange(pool + 1), n))
     shared_MM = np.maximum(up_to_MM - below_MM, 1)
     chosen_MM = (ways_K[up_to_MM] - ways_K[below_MM]) / shared_MM / ways_K[pool - 1]
     np.fill_diagonal(chosen_MM, 0.0)

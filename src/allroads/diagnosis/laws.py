@@ -59,7 +59,7 @@ def laws(evidence: Evidence) -> dict[Learner, PowerLaw] | None:
         None where a learner has fewer than three sizes. Laws without draws where no size has two
         orders.
     """
-    found = {learner: measured(evidence, learner) for learner in LEARNERS}
+    found: dict[Learner, Measured] = {learner: measured(evidence, learner) for learner in LEARNERS}
     if min(len(curve.counts_K) for curve in found.values()) < LEAST_SIZES:
         return None
     return {learner: _perturbed(curve, learner) for learner, curve in found.items()}
@@ -76,7 +76,9 @@ def measured(evidence: Evidence, learner: Learner) -> Measured:
         bits_OP = surprise([fit.test for fit in step.values()], factor)
         by_order_KO[k, [orders[order] for order in step]] = bits_OP.mean(axis=1)
         by_prompt.append(stats.by_cluster(bits_OP.mean(axis=0, keepdims=True), held_out)[0])
-    counts_K = np.array([np.mean([fit.count for fit in step.values()]) for step in steps])
+    counts_K: Floats = np.array(
+        [np.mean([f.count for f in step.values()]) for step in steps], float
+    )
     return Measured(counts_K, np.nanmean(by_order_KO, axis=1), by_order_KO, np.array(by_prompt))
 
 

@@ -45,11 +45,15 @@ def lengths(evidence: Evidence) -> dict[Learner, Lengths]:
         InputError: no order is common to both learners, fewer than two blocks are, or the learners
             were not asked about the same pairs.
     """
-    found = {learner: chains(evidence, learner) for learner in LEARNERS}
+    found: dict[Learner, dict[int, tuple[Fit, ...]]] = {
+        learner: chains(evidence, learner) for learner in LEARNERS
+    }
     orders = sorted(set.intersection(*(set(chain) for chain in found.values())))
     if not orders:
         raise InputError("verifier and generator must share an order of the pairs, got none")
-    paths = {learner: [chain[order] for order in orders] for learner, chain in found.items()}
+    paths: dict[Learner, list[tuple[Fit, ...]]] = {
+        learner: [chain[order] for order in orders] for learner, chain in found.items()
+    }
     depth = min(_depth(path) for learner in LEARNERS for path in paths[learner])
     if depth == 0:
         raise InputError("a code needs two blocks in every order, got a fit that none follows")

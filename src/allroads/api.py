@@ -9,10 +9,13 @@ print(results.verdict.headline)
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from allroads.diagnoses import Diagnosis
 from allroads.errors import ConfigError, TrainingError, nearest
 from allroads.lab import compare as _compare
 from allroads.lab import export as _export
@@ -59,6 +62,42 @@ def compare(
     chosen = config or build_config(fields, origin="compare()")
     command = f"allroads.compare(out={str(out)!r}, **{chosen.model_dump(exclude_defaults=True)!r})"
     return _compare.compare(_compare.prepare(chosen), Path(out), listener, command)
+
+
+def diagnose(
+    *,
+    out: str | Path,
+    orders: int = 5,
+    truth: bool = False,
+    budget: float = math.inf,
+    config: CompareConfig | None = None,
+    listener: Listener = _silent,
+    **fields: Any,
+) -> Diagnosis:
+    """Predict what online RL would gain over offline likelihood, without running it.
+
+    Args:
+        out: the run folder; `diagnosis.html`, `diagnosis.json` and `evidence.json` lie in it
+            afterwards. A stopped one is continued.
+        orders: of the data, each fitted block by block.
+        truth: let the world's or the user's verifying program grade samples.
+        budget: seconds from now; what would take longer is left out and listed.
+        config: a checked configuration, instead of `fields`; of its seeds the first is taken.
+        listener: told of progress.
+        **fields: fields of `CompareConfig`, for example `data`, `model`, `verifier`.
+
+    Raises:
+        InputError: for anything in the input that cannot be used, in one sentence.
+        RunFolderError: when the budget is too small for any diagnosis.
+    """
+    from allroads.lab.diagnose.design import Design
+    from allroads.lab.diagnose.run import conclude, measure, ready
+
+    until = time.monotonic() + budget
+    chosen = config or build_config({"seeds": [0], **fields}, origin="diagnose()")
+    command = f"allroads.diagnose(out={str(out)!r}, **{chosen.model_dump(exclude_defaults=True)!r})"
+    planned = ready(chosen, Design(orders=orders, truth=truth))
+    return conclude(measure(planned, Path(out), listener, command, until=until), Path(out))
 
 
 def open_run(folder: str | Path) -> Results:

@@ -11,8 +11,6 @@ import typer
 
 from allroads.cli import flags, printing
 
-DIAGNOSIS, PAGE = "diagnosis.json", "diagnosis.html"
-
 
 def diagnose(
     *,
@@ -63,13 +61,9 @@ def diagnose(
     built = flags.build(fields, config)
     if built.processes > 1 and not dry_run:
         workers.begin()  # Its imports run beside what this process does now.
-    from allroads import files
     from allroads.console import Progress
-    from allroads.diagnosis.model import fitted
-    from allroads.diagnosis.verdict import diagnose as say
     from allroads.lab.diagnose.design import Design
-    from allroads.lab.diagnose.run import left, measure, ready
-    from allroads.report import diagnosis as page
+    from allroads.lab.diagnose.run import PAGE, conclude, left, measure, ready
     from allroads.report.diagnosis_text import text_of
 
     design = Design(orders=orders, truth=truth or built.verifier is not None)
@@ -82,9 +76,7 @@ def diagnose(
     listener = Progress({n: planned.seconds[n] for n in jobs}, built.processes)
     command = shlex.join(["allroads", *sys.argv[1:]])
     evidence = measure(planned, out, listener, command, until=until)
-    found = say(evidence, fitted())
-    files.write_text(out / DIAGNOSIS, found.model_dump_json(indent=1) + "\n")
-    page.write(found, out / PAGE)
+    found = conclude(evidence, out)
     typer.echo(f"\n{text_of(found)}\n\nPage: {(out / PAGE).resolve()}")
 
 

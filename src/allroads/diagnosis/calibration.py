@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats as scipy_stats
+from scipy.stats import rankdata
 
 from allroads.diagnoses import Prediction
 from allroads.diagnosis.features import Measured
@@ -98,7 +98,7 @@ def calibration(held: Sequence[Held]) -> Calibration:
         families=len({one.world.family for one in held}),
         positive=float(np.mean(gains > 0)),
         negative=float(np.mean(gains < 0)),
-        spearman=float(scipy_stats.spearmanr(predicted, gains).statistic),
+        spearman=float(np.corrcoef(rankdata(predicted), rankdata(gains))[0, 1]),
         decided=float(sure.mean()),
         signs=float(right[sure].mean()) if sure.any() else float("nan"),
         covered=float(np.mean(inside)),

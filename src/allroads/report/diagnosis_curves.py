@@ -81,7 +81,7 @@ def log_axis(axes: Axes, values: Iterable[float], edge: float | None = None) -> 
         values: the values that are drawn, all above 0.
         edge: where what is at infinity is drawn.
     """
-    ordered = sorted({*values, *([] if edge is None else [edge])}, reverse=True)
+    ordered: list[float] = sorted({*values} | ({edge} if edge is not None else set()), reverse=True)
     low, high = math.log(ordered[-1]), math.log(ordered[0])
     room = 0.06 * (high - low) or 0.1
     axes.set_xscale("log")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from allroads import files
+from allroads.diagnoses import Diagnosis
+from allroads.diagnosis.model import fitted
+from allroads.diagnosis.verdict import diagnose
 from allroads.evidence import Evidence
 from allroads.lab.compare import Prepared, prepare, write_inputs
 from allroads.lab.config import CompareConfig
@@ -18,10 +20,11 @@ from allroads.lab.folder import write_manifest
 from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.models.device import resolve_device
 from allroads.records import Cost
+from allroads.report import diagnosis as page
 
 BETA = 0.5
 """Of the generator and the offline policy, where the user says nothing: the middle of the grids."""
-EVIDENCE = "evidence.json"
+EVIDENCE, DIAGNOSIS, PAGE = "evidence.json", "diagnosis.json", "diagnosis.html"
 _CLOSING = 3.0
 """Seconds kept for gathering and for the page."""
 
@@ -96,6 +99,14 @@ def measure(
     return evidence
 
 
+def conclude(evidence: Evidence, folder: Path) -> Diagnosis:
+    """Say what the evidence means; leaves `diagnosis.json` and `diagnosis.html`."""
+    found = diagnose(evidence, fitted())
+    files.write_text(folder / DIAGNOSIS, found.model_dump_json(indent=1) + "\n")
+    page.write(found, folder / PAGE)
+    return found
+
+
 def left(ready: Measuring, folder: Path) -> float:
     """Seconds that are still expected with all processes busy."""
     from allroads.lab.execute import result_path
@@ -103,8 +114,3 @@ def left(ready: Measuring, folder: Path) -> float:
     jobs = ready.plan.jobs.items()
     waiting = [n for n, job in jobs if not result_path(folder, job).is_file()]
     return sum(ready.seconds[name] for name in waiting) / ready.prepared.config.processes
-
-
-def now() -> float:
-    """The clock that `until` is of."""
-    return time.monotonic()

@@ -127,13 +127,13 @@ def curves(found: Sequence[Curve]) -> Picture | None:
     for curve in shown:
         _draw(bits, accuracy, curve, edge)
     shares = [numbers.percent(p.accuracy) for p in points if not p.extrapolated]
-    for axes, coin, means in (
-        (bits, 1.0, [*(point.nll for point in points), *limits]),
-        (accuracy, 50.0, [mean for mean in shares if mean and forest.drawable(mean)]),
+    for axes, coin, near, means in (
+        (bits, 1.0, 0.95, [*(point.nll for point in points), *limits]),
+        (accuracy, 50.0, 55.0, [mean for mean in shares if mean and forest.drawable(mean)]),
     ):
         axes.axhline(coin, color=ink.SOFT, linewidth=1, linestyle=(0, (2, 2)), gid=f"coin-{coin:g}")
         log_axis(axes, (point.count for point in points), edge)
-        breathe(axes, [coin, *seen(means)])
+        breathe(axes, [coin, near, *seen(means)])
     bits.set_xticklabels([])
     accuracy.set_xlabel("pairs that it was fitted to (log scale)")
     further = any(point.extrapolated for point in points) or bool(limits)

@@ -292,9 +292,15 @@ def untrusted() -> Diagnosis:
             gain=0.03, low=-0.09, high=0.15, positive=0.66,
             features=(feature("cost of learning", 0.075, 0.4),), widened=("No headroom.",),
         ),
-        roads=(roads()[0], *(r.model_copy(update={"gain": None, "low": None, "high": None})
-                             for r in roads()[1:2]),
-               roads(0.03)[2]),
+        reasons=(diagnoses.Reason(words="The grader is right on 52 % of held-out labels.",
+                                  evidence="headroom"),),
+        changes=("A verifying program, or a grader that beats a coin.",),
+        next_step="Bring a verifying program with --verifier.",
+        roads=(
+            roads()[0],
+            roads()[1].model_copy(update={"gain": None, "low": None, "high": None}),
+            roads()[2].model_copy(update={"gain": 0.03, "low": -0.09, "high": 0.15}),
+        ),
     )  # fmt: skip
 
 

@@ -256,7 +256,10 @@ def nothing_learned() -> Diagnosis:
         advice="collect",
         headline="Collect about 6 000 more pairs first: neither learner has learned anything yet",
         reasons=(diagnoses.Reason(words="Both learners stay at 1 bit a pair.", evidence="curves"),),
+        changes=("A code shorter than a bit a pair, at any number of pairs.",),
+        next_step="Label 6 000 more pairs, or look for what is wrong with these.",
         more_pairs=6000,
+        capacities=(),
         prediction=None,
         roads=roads(None),
         curves=flat,
@@ -289,9 +292,15 @@ def untrusted() -> Diagnosis:
             gain=0.03, low=-0.09, high=0.15, positive=0.66,
             features=(feature("cost of learning", 0.075, 0.4),), widened=("No headroom.",),
         ),
-        roads=(roads()[0], *(r.model_copy(update={"gain": None, "low": None, "high": None})
-                             for r in roads()[1:2]),
-               roads(0.03)[2]),
+        reasons=(diagnoses.Reason(words="The grader is right on 52 % of held-out labels.",
+                                  evidence="headroom"),),
+        changes=("A verifying program, or a grader that beats a coin.",),
+        next_step="Bring a verifying program with --verifier.",
+        roads=(
+            roads()[0],
+            roads()[1].model_copy(update={"gain": None, "low": None, "high": None}),
+            roads()[2].model_copy(update={"gain": 0.03, "low": -0.09, "high": 0.15}),
+        ),
     )  # fmt: skip
 
 

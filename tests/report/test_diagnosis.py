@@ -182,9 +182,8 @@ def test_curves_stand_where_their_numbers_are_and_extrapolation_is_told_apart():
     assert len(further) == 2
     xs = [x for x, _, _ in (*known, *further)]
     # A doubling is one step: 100, 200, 400, 800, and one step further what endless data leaves.
-    assert [b - a for a, b in itertools.pairwise(xs)] == pytest.approx(
-        [xs[1] - xs[0]] * 4, abs=0.02
-    )
+    steps = [b - a for a, b in itertools.pairwise(xs)]
+    assert steps == pytest.approx([steps[0]] * 4, abs=0.02)
     unit = (known[0][2] - known[0][1]) / 0.1
     assert (known[0][2] - known[0][1], further[1][2] - further[1][1]) == pytest.approx(
         (0.1 * unit, 0.2 * unit), rel=1e-3
@@ -246,8 +245,8 @@ def test_an_untrusted_grader_decides_nothing():
         assert "var(--paper)" not in group(str(trusted.svg), name)
     assert str(trusted.svg).count('id="headroom-bend-') == 3
     assert 'id="headroom-bend-' not in str(picture.svg)
-    assert "falls again after N = 16" in diagnosis_words.headroom(example.headroom())
-    assert "does not fall up to N = 64" in diagnosis_words.headroom(found)
+    assert "falls again after N = 16" in plain(diagnosis_words.headroom(example.headroom()))
+    assert "does not fall up to N = 64" in plain(diagnosis_words.headroom(found))
 
 
 def test_what_is_missing_has_a_sentence_in_its_place():

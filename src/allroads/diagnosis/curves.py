@@ -8,11 +8,17 @@ from allroads import stats
 from allroads.diagnoses import Capacity, Curve, CurvePoint
 from allroads.diagnosis.fits import sizes
 from allroads.diagnosis.laws import interval, laws
-from allroads.diagnosis.lengths import LEARNERS, coding_temperature, learned, lengths
+from allroads.diagnosis.lengths import (
+    LEARNERS,
+    coding_temperature,
+    learned,
+    lengths,
+    temperatures,
+)
 from allroads.diagnosis.means import crossed, to_mean
 from allroads.diagnosis.mixture import surprise
 from allroads.diagnosis.power_law import PowerLaw
-from allroads.evidence import Evidence, Fit, Learner
+from allroads.evidence import FULL, Evidence, Fit, Learner
 from allroads.records import Mean
 from allroads.stats import Floats
 
@@ -40,8 +46,8 @@ def curves(evidence: Evidence) -> tuple[Curve, ...]:
 def capacities(evidence: Evidence) -> tuple[Capacity, ...]:
     """Learners of every capacity on all pairs, 'full' included, in the order of the records.
 
-    Judged at the coding temperature of the full one. A capacity is left out where no fit of it has
-    seen all pairs (nine tenths at least).
+    Full ones are judged at their own temperature, others at that of the full ones. A capacity is
+    left out where no fit of it has seen all pairs (nine tenths at least).
     """
     groups: dict[tuple[Learner, str], list[Fit]] = {}
     for fit in evidence.fits:
@@ -84,15 +90,18 @@ def _curve(
 
 
 def _point(evidence: Evidence, learner: Learner, fits: list[Fit]) -> CurvePoint:
-    factor, prompts = coding_temperature(evidence, learner), evidence.held_out.prompts
+    own, prompts = temperatures(evidence, learner), evidence.held_out.prompts
+    common = coding_temperature(evidence, learner)
     leads_OP = np.array([fit.test for fit in fits])
+    factor_O1 = np.array(
+        [[own[fit.order, fit.count] if fit.capacity == FULL else common] for fit in fits]
+    )
+    bits_OP = surprise(leads_OP, factor_O1)
     return CurvePoint(
         count=round(np.mean([fit.count for fit in fits])),
-        nll=crossed(surprise(leads_OP, factor), prompts),
+        nll=crossed(bits_OP, prompts),
         accuracy=crossed((1 + np.sign(leads_OP)) / 2, prompts),
-        calibration=to_mean(
-            stats.seed_mean([_calibration(row) for row in surprise(leads_OP, factor)])
-        ),
+        calibration=to_mean(stats.seed_mean([_calibration(row) for row in bits_OP])),
     )
 
 

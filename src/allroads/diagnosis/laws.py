@@ -14,7 +14,7 @@ import numpy as np
 from allroads import stats
 from allroads.diagnosis import power_law
 from allroads.diagnosis.fits import sizes
-from allroads.diagnosis.lengths import LEARNERS, coding_temperature
+from allroads.diagnosis.lengths import LEARNERS, temperatures
 from allroads.diagnosis.mixture import surprise
 from allroads.diagnosis.power_law import PowerLaw
 from allroads.evidence import Evidence, Learner
@@ -34,6 +34,8 @@ class Measured(NamedTuple):
     """Bits a pair, mean over orders and held-out pairs."""
     by_order_KO: Floats
     """NaN where an order has no fit of that size."""
+    orders: tuple[int, ...]
+    """Their numbers."""
     by_prompt_KG: Floats
     """Means over orders; the mean over prompts is `mean_K`."""
 
@@ -66,20 +68,21 @@ def laws(evidence: Evidence) -> dict[Learner, PowerLaw] | None:
 
 
 def measured(evidence: Evidence, learner: Learner) -> Measured:
-    """The held-out curve at the learner's coding temperature."""
-    factor, held_out = coding_temperature(evidence, learner), evidence.held_out.prompts
+    """The held-out curve, each fit at the temperature that its training labels taught."""
+    factors, held_out = temperatures(evidence, learner), evidence.held_out.prompts
     steps = sizes(evidence, learner)
-    orders = {order: k for k, order in enumerate(sorted({o for step in steps for o in step}))}
+    orders = tuple(sorted({order for step in steps for order in step}))
     by_order_KO = np.full((len(steps), len(orders)), np.nan)
     by_prompt = []
     for k, step in enumerate(steps):
-        bits_OP = surprise([fit.test for fit in step.values()], factor)
-        by_order_KO[k, [orders[order] for order in step]] = bits_OP.mean(axis=1)
+        bits_OP = np.array(
+            [surprise(fit.test, factors[order, fit.count]) for order, fit in step.items()]
+        )
+        by_order_KO[k, [orders.index(order) for order in step]] = bits_OP.mean(axis=1)
         by_prompt.append(stats.by_cluster(bits_OP.mean(axis=0, keepdims=True), held_out)[0])
-    counts_K: Floats = np.array(
-        [np.mean([f.count for f in step.values()]) for step in steps], float
-    )
-    return Measured(counts_K, np.nanmean(by_order_KO, axis=1), by_order_KO, np.array(by_prompt))
+    counts_K = np.array([float(np.mean([fit.count for fit in step.values()])) for step in steps])
+    mean_K = np.nanmean(by_order_KO, axis=1)
+    return Measured(counts_K, mean_K, by_order_KO, orders, np.array(by_prompt))
 
 
 def interval(values_D: Floats) -> tuple[float | None, float | None]:
@@ -108,13 +111,15 @@ def _perturbed(curve: Measured, learner: Learner) -> PowerLaw:
     freedom = max(len(counts_K) - LEAST_SIZES, 1)
     missed = np.sqrt(np.sum(missed_K**2) / freedom)
 
-    shared, own = child(0, "diagnosis", "curves"), child(0, "diagnosis", "curves", learner)
-    scale_D1 = np.sqrt((sizes_K.max() - 1) / shared.chisquare(sizes_K.max() - 1, (DRAWS, 1)))
-    prompts = curve.by_prompt_KG.shape[1]
-    u_DG = shared.standard_normal((DRAWS, prompts))
-    z_DO = shared.standard_normal((DRAWS, len(away_KO[0])))
+    def normal(size: int, *path: str | int) -> Floats:
+        return child(0, "diagnosis", *path).standard_normal((DRAWS, size))
+
+    df, prompts = int(sizes_K.max()) - 1, curve.by_prompt_KG.shape[1]
+    scale_D1 = np.sqrt(df / child(0, "diagnosis", "scale").chisquare(df, (DRAWS, 1)))
+    u_DG = normal(prompts, "prompts")
+    z_DO = np.concatenate([normal(1, "order", order) for order in curve.orders], axis=1)
     prompt_KG = (curve.by_prompt_KG - mean_K[:, None]) / np.sqrt(prompts * max(prompts - 1, 1))
-    lone_DK = own.standard_normal((DRAWS, len(counts_K))) * np.where(alone_K, error_K, 0.0)
-    noise_DK = own.standard_normal((DRAWS, len(counts_K))) * missed
+    lone_DK = normal(len(counts_K), "lone", learner) * np.where(alone_K, error_K, 0.0)
+    noise_DK = normal(len(counts_K), "missed", learner) * missed
     moved_DK = scale_D1 * (z_DO @ away_KO.T + lone_DK) + u_DG @ prompt_KG.T + noise_DK
     return power_law.fit(counts_K, np.concatenate([mean_K[None], mean_K + moved_DK]), weights_K)

@@ -39,7 +39,8 @@ def lengths(evidence: Evidence) -> dict[Learner, Lengths]:
     """The codes of both learners, over the orders and the blocks that all of them have.
 
     Each block is coded by the fit to all blocks before it, through `mixture.code`, whose weights
-    are carried from block to block. The first block has no fit and costs a bit a pair.
+    are carried from block to block (`mixture.carried`). The first block has no fit and costs a bit
+    a pair.
 
     Raises:
         InputError: no order is common to both learners, fewer than two blocks are, or the learners
@@ -85,16 +86,25 @@ def coding_temperature(evidence: Evidence, learner: Learner) -> float:
 
     Its posterior mean after the last block of an order, averaged over orders.
     """
-    factors = []
-    for path in chains(evidence, learner).values():
-        weights = mixture.uniform()
-        for fit in path[: _depth(path)]:
-            weights = mixture.code(fit.following, weights).weights_T
-        if _depth(path):
-            factors.append(mixture.mean_factor(weights))
+    paths = chains(evidence, learner).values()
+    factors = [_factors(path)[-1] for path in paths if _depth(path)]
     if not factors:
         raise InputError(f"a temperature needs a block that follows a fit, got none: {learner}")
     return float(np.mean(factors))
+
+
+def temperatures(evidence: Evidence, learner: Learner) -> dict[tuple[int, int], float]:
+    """The factor of each full fit by (order, count): its posterior mean after the fit's next block.
+
+    A fit that nothing follows takes the last factor of its order; alone in it, the
+    `coding_temperature`. Held-out labels teach no factor anything.
+    """
+    found = {}
+    for order, path in chains(evidence, learner).items():
+        factors = _factors(path) or [coding_temperature(evidence, learner)]
+        for k, fit in enumerate(path):
+            found[order, fit.count] = factors[min(k, len(factors) - 1)]
+    return found
 
 
 def total(saved_OP: Floats) -> Mean:
@@ -124,10 +134,20 @@ def _depth(path: tuple[Fit, ...]) -> int:
     return sum(bool(fit.following) for fit in path)
 
 
+def _factors(path: tuple[Fit, ...]) -> list[float]:
+    factors, weights = [], mixture.uniform()
+    for fit in path[: _depth(path)]:
+        coded = mixture.code(fit.following, weights)
+        factors.append(mixture.mean_factor(coded.weights_T))
+        weights = mixture.carried(coded.weights_T)
+    return factors
+
+
 def _saved(path: tuple[Fit, ...], place: dict[int, int]) -> Floats:
     saved_BP = np.zeros((len(path) + 1, len(place)))
     weights = mixture.uniform()
     for block, fit in enumerate(path, start=1):
-        bits_N, weights = mixture.code(fit.following, weights)
+        bits_N, after = mixture.code(fit.following, weights)
+        weights = mixture.carried(after)
         np.add.at(saved_BP[block], [place[name] for name in fit.following_prompts], 1 - bits_N)
     return saved_BP

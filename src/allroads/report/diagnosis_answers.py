@@ -150,7 +150,7 @@ def coverage(found: Coverage) -> Picture:
         typical = (Row(words=percent(found.typical), bars=(Bar(mean=share, series=3),)),)
     below = (
         (likely, "log-probability, nats a token", 0.0),
-        (typical, "own answers less likely than the preferred one, %", 50.0),
+        (typical, "own answers less likely than the preferred, %", 50.0),
     )
     upper = 196.0 if dots else 0.0
     sheet = Sheet("coverage", upper + sum(forest.height(rows) for rows, _, _ in below if rows) + 4)

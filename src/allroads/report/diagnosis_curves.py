@@ -20,6 +20,8 @@ SERIES = {"verifier": 0, "generator": 1}
 """Each learner has the same colour and marker in every figure."""
 _APART = 1.035
 """The learners' points stand a little apart, so that each interval can be seen."""
+_MOST = 1.2
+"""Bits up to which intervals of what is extrapolated are shown: beyond a coin they say no more."""
 _HOLLOW = Key(
     sign=ink.sign("o", stroke="currentColor", fill="var(--paper)", line="dashed"),
     name="extrapolated; at ∞, what endless data would leave",
@@ -127,13 +129,18 @@ def curves(found: Sequence[Curve]) -> Picture | None:
     for curve in shown:
         _draw(bits, accuracy, curve, edge)
     shares = [numbers.percent(p.accuracy) for p in points if not p.extrapolated]
-    for axes, coin, means in (
-        (bits, 1.0, [*(point.nll for point in points), *limits]),
-        (accuracy, 50.0, [mean for mean in shares if mean and forest.drawable(mean)]),
+    beyond = seen([*(point.nll for point in points if point.extrapolated), *limits])
+    surprises = [
+        *(min(max(value, 0.0), _MOST) for value in beyond),
+        *seen(point.nll for point in points if not point.extrapolated),
+    ]
+    for axes, coin, near, values in (
+        (bits, 1.0, 0.95, surprises),
+        (accuracy, 50.0, 55.0, seen(mean for mean in shares if mean and forest.drawable(mean))),
     ):
         axes.axhline(coin, color=ink.SOFT, linewidth=1, linestyle=(0, (2, 2)), gid=f"coin-{coin:g}")
         log_axis(axes, (point.count for point in points), edge)
-        breathe(axes, [coin, *seen(means)])
+        breathe(axes, [coin, near, *values])
     bits.set_xticklabels([])
     accuracy.set_xlabel("pairs that it was fitted to (log scale)")
     further = any(point.extrapolated for point in points) or bool(limits)

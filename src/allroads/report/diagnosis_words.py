@@ -16,6 +16,7 @@ ADVICE = {
 """The verdicts that there are."""
 UNDECIDED = ("collect", "cannot tell")
 GAIN = "P(its answer beats the offline answer to the same prompt), ties half, less 1/2"
+_IS = "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}"
 NOT_LEARNED = (
     "Not learned: neither the verifier nor the generator codes the labels in less than a coin's "
     "bit a pair."
@@ -120,9 +121,9 @@ def headroom(found: Headroom | None) -> str:
         who += f" The offline policy gains {told(found.offline, sign=True)} over the start{kl}."
     tried = max((point.n for point in found.points if point.by == "verifier"), default=None)
     if found.bends is not None:
-        who += f" Best-of-N by the verifier falls again after N = {found.bends}."
+        who += f" Best-of-N by the verifier falls again after N{_IS}{found.bends}."
     elif tried is not None:
-        who += f" Best-of-N by the verifier does not fall up to N = {tried}."
+        who += f" Best-of-N by the verifier does not fall up to N{_IS}{tried}."
     return who
 
 

@@ -39,10 +39,12 @@ class Curve(Record):
 
 
 class Capacity(Record):
-    """A learner of another capacity on all pairs."""
+    """A learner of one capacity, fitted to the same pairs as those of others."""
 
     learner: Literal["verifier", "generator"]
     capacity: str
+    count: int
+    """Pairs that it was fitted to."""
     nll: Mean
     accuracy: Mean
 
@@ -227,7 +229,8 @@ class Diagnosis(Record):
     more_pairs: int | None
     """How many more pairs, where that is the advice."""
     prediction: Prediction | None
-    """None where neither learner has learned anything."""
+    unpredicted: str = ""
+    """Why there is no prediction, as a clause: neither learner has learned anything, say."""
     roads: tuple[RoadRow, ...]
 
     curves: tuple[Curve, ...]

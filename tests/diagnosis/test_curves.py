@@ -143,11 +143,17 @@ def test_ties_are_half_right():
     assert curves(evidence(fits))[0].points[0].accuracy.value == 0.75
 
 
-def test_capacities_on_all_pairs_only():
-    fits = [fit("verifier", 50, [1.0] * 50), fit("verifier", 100), fit("verifier", 100, order=1)]
-    fits += [fit("verifier", 100, capacity="head"), fit("generator", 50, capacity="rank 4")]
+def test_capacities_on_the_same_pairs_only():
+    fits = [fit("verifier", 25, [1.0] * 25), fit("verifier", 50, [1.0] * 50), fit("verifier", 100)]
+    fits += [fit("verifier", 50, [1.0] * 50, order=1), fit("generator", 50, [1.0] * 50)]
+    assert capacities(evidence(fits, pairs=100)) == ()
+    fits += [fit("verifier", 50, capacity="head"), fit("generator", 25, capacity="rank 4")]
     found = capacities(evidence(fits, pairs=100))
-    assert [(one.capacity, one.nll.seeds) for one in found] == [("full", 2), ("head", 1)]
+    assert [(one.learner, one.capacity, one.count, one.nll.seeds) for one in found] == [
+        ("verifier", "head", 50, 1),
+        ("verifier", "full", 50, 1),
+        ("generator", "full", 50, 1),
+    ]
 
 
 # --- extrapolation -------------------------------------------------------------------------------

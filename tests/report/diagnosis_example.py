@@ -200,7 +200,7 @@ def diagnosis(**changes: Any) -> Diagnosis:
         "curves": (curve("verifier"), curve("generator")),
         "ratio": mean(4.6, 1.3, prompts=None),
         "capacities": tuple(
-            diagnoses.Capacity(learner=learner, capacity=capacity,
+            diagnoses.Capacity(learner=learner, capacity=capacity, count=1480,
                                nll=mean(bits(learner, 3000) + more),
                                accuracy=mean(0.68 - more / 2))
             for capacity, more in (("head", 0.12), ("rank 4", 0.06), ("rank 16", 0.02), ("full", 0))
@@ -261,6 +261,7 @@ def nothing_learned() -> Diagnosis:
         more_pairs=6000,
         capacities=(),
         prediction=None,
+        unpredicted="neither learner has learned these labels",
         roads=roads(None),
         curves=flat,
         ratio=None,

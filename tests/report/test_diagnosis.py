@@ -129,8 +129,9 @@ def test_reasons_lead_to_what_shows_them():
 
 def test_what_was_not_learned_is_never_called_no_gap():
     said = said_on("nothing_learned")
-    # The prediction at the top and where it is explained, the curves, the code.
-    assert said.count("Not learned: neither the verifier nor the generator") == 4
+    # The prediction at the top and where it is explained; the curves and the code.
+    assert said.count("not predicted: neither learner has learned these labels") == 2
+    assert said.count("Not learned: neither the verifier nor the generator") == 2
     assert "verifier (not learned)" in said
     assert "generator, not learned" in said
     assert not re.search(r"no (generation-verification )?gap", said, re.IGNORECASE)
@@ -139,7 +140,7 @@ def test_what_was_not_learned_is_never_called_no_gap():
     assert 'id="fig-gains"' not in page_of("nothing_learned")
     assert said.count("not known") == 3
     text = text_of(example.nothing_learned())
-    assert "Not learned" in text
+    assert "neither learner has learned these labels" in text
     assert "gap" not in text
 
 

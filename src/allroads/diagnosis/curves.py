@@ -44,21 +44,30 @@ def curves(evidence: Evidence) -> tuple[Curve, ...]:
 
 
 def capacities(evidence: Evidence) -> tuple[Capacity, ...]:
-    """Learners of every capacity on all pairs, 'full' included, in the order of the records.
+    """Learners of every capacity fitted to the same pairs, 'full' included; none without others.
 
-    Full ones are judged at their own temperature, others at that of the full ones. A capacity is
-    left out where no fit of it has seen all pairs (nine tenths at least).
+    The pairs are those that the largest fits of another capacity have seen. Full learners are
+    judged at their own temperature, others at that of the full ones.
     """
+    others = [fit for fit in evidence.fits if fit.capacity != FULL]
+    if not others:
+        return ()
+    most = max(others, key=lambda fit: fit.count)
     groups: dict[tuple[Learner, str], list[Fit]] = {}
-    for fit in evidence.fits:
-        if fit.count >= WHOLE * evidence.pairs:
+    for fit in (*others, *(fit for fit in evidence.fits if fit.capacity == FULL)):
+        if (fit.order, fit.count) == (most.order, most.count):
             groups.setdefault((fit.learner, fit.capacity), []).append(fit)
     rows = []
     for (learner, capacity), fits in groups.items():
-        last = max(fit.count for fit in fits)
-        point = _point(evidence, learner, [fit for fit in fits if fit.count == last])
+        point = _point(evidence, learner, fits)
         rows.append(
-            Capacity(learner=learner, capacity=capacity, nll=point.nll, accuracy=point.accuracy)
+            Capacity(
+                learner=learner,
+                capacity=capacity,
+                count=most.count,
+                nll=point.nll,
+                accuracy=point.accuracy,
+            )
         )
     return tuple(rows)
 

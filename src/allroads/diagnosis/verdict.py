@@ -44,8 +44,8 @@ def diagnose(evidence: Evidence, models: dict[str, Model]) -> Diagnosis:
     """
     found_curves, found_headroom = curves(evidence), headroom(evidence)
     found_code = code(evidence)
-    prediction, missing = _predicted(evidence, found_code, found_headroom, models)
-    weighed = _Weighed(evidence, found_curves, found_code, found_headroom, prediction)
+    prediction, unpredicted = _predicted(evidence, found_code, found_headroom, models)
+    weighed = _Weighed(evidence, found_curves, found_code, found_headroom, prediction, unpredicted)
     advice = weighed.advice
     return Diagnosis(
         created=evidence.created,
@@ -63,6 +63,7 @@ def diagnose(evidence: Evidence, models: dict[str, Model]) -> Diagnosis:
         next_step=weighed.next_step(advice),
         more_pairs=weighed.more_pairs if advice == "collect" else None,
         prediction=prediction,
+        unpredicted=unpredicted,
         roads=_roads(evidence, found_headroom, prediction),
         curves=found_curves,
         ratio=ratio(evidence),
@@ -72,7 +73,7 @@ def diagnose(evidence: Evidence, models: dict[str, Model]) -> Diagnosis:
         coverage=coverage(evidence),
         noise=noise(evidence, found_curves),
         horizon=horizon(evidence),
-        missing=(*missing, *evidence.left_out),
+        missing=(*_missing(evidence, found_headroom), *evidence.left_out),
         cost=evidence.cost,
         start_cost=evidence.start_cost,
     )
@@ -80,8 +81,25 @@ def diagnose(evidence: Evidence, models: dict[str, Model]) -> Diagnosis:
 
 def _predicted(
     evidence: Evidence, found_code: Code, found_headroom: Headroom | None, models: dict[str, Model]
-) -> tuple[Prediction | None, list[str]]:
-    """The gain by the best model whose features are there, and what is missing for a better one."""
+) -> tuple[Prediction | None, str]:
+    """The gain by the best model whose features are there, or why there is none."""
+    if not found_code.learned:
+        return None, (
+            "neither learner has learned these labels, which says neither that there is a gap nor "
+            "that there is none"
+        )
+    found = features(evidence, found_code, found_headroom)
+    graded = found_headroom is not None and found_headroom.grader == "truth"
+    for name in ("truth", "labels") if graded else ("labels",):
+        if name in models and set(models[name].names) <= set(found):
+            return predict(models[name], found), ""
+    if not models:
+        return None, "this copy of the library has no model of the gain (allroads lab prediction)"
+    return None, "the evidence has no intervals; it takes two orders of the data at least"
+
+
+def _missing(evidence: Evidence, found_headroom: Headroom | None) -> list[str]:
+    """What would make the prediction better, a sentence each."""
     missing = []
     if evidence.offline is None:
         missing.append("The offline policy has no samples: nothing is compared with its answers.")
@@ -95,20 +113,7 @@ def _predicted(
             "The independent scorer is not more often right than a coin: what best-of-N brings is "
             "shown, and used for nothing."
         )
-    if not found_code.learned:
-        return None, missing
-    found = features(evidence, found_code, found_headroom)
-    graded = found_headroom is not None and found_headroom.grader == "truth"
-    for name in ("truth", "labels") if graded else ("labels",):
-        if name in models and set(models[name].names) <= set(found):
-            return predict(models[name], found), missing
-    missing.append(
-        "The features have no intervals: a diagnosis needs at least two orders."
-        if models
-        else "No model of the gain comes with this copy of the library: see `allroads lab run "
-        "prediction`."
-    )
-    return None, missing
+    return missing
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,7 @@ class _Weighed:
     code: Code
     headroom: Headroom | None
     prediction: Prediction | None
+    unpredicted: str
 
     @property
     def advice(self) -> Advice:
@@ -166,12 +172,7 @@ class _Weighed:
         """The advice with its numbers."""
         gain = self.prediction
         if gain is None:
-            return (
-                "Cannot tell: neither learner has learned these labels, which says neither that "
-                "there is a gap nor that there is none."
-                if not self.code.learned
-                else "Cannot tell: too little was measured for a prediction."
-            )
+            return f"Cannot tell: {self.unpredicted}."
         said = f"{gain.gain:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
         words = {
             "offline": "Offline likelihood is enough: online RL is expected to gain",
@@ -194,7 +195,7 @@ class _Weighed:
         out = [
             Reason(
                 words=f"Fitted to the same pairs, the reward model orders "
-                f"{last[0].accuracy.value:.0%} of held-out pairs as people did, likelihood "
+                f"{last[0].accuracy.value:.0%} of held-out pairs as labelled, likelihood "
                 f"{last[1].accuracy.value:.0%}.",
                 evidence="curves",
             )

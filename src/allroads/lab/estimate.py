@@ -14,6 +14,7 @@ import torch
 from allroads.data.tokenise import load_tokeniser
 from allroads.evaluation import graders
 from allroads.lab.compare import Prepared
+from allroads.lab.diagnose.work import fitted_stage
 from allroads.lab.execute import answered
 from allroads.lab.jobs import Job
 from allroads.models.device import resolve_device
@@ -153,19 +154,25 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
         pairs = sum(shape.pairs.values())
         return Tokens(0, 2 * pairs * shape.sample_length, 0)
     if job.kind == "block":
-        stage = Stage.model_validate(job.spec["stage"])
+        whole = Stage.model_validate(job.spec["stage"])
+        stage = fitted_stage(whole, shape.pairs["train"], job.spec["capacity"])
         part = 2.0 ** (job.spec["block"] + 1 - job.spec["blocks"])
         full = _stage_tokens(stage, "train", shape, None)
-        judged = 2 * row * (shape.pairs["test"] + part * shape.pairs["train"])
-        networks = 1 if stage.makes == "reward model" else 2
-        return Tokens(part * full.trained, 0, part * full.scored + networks * judged)
+        judged = 2 * row * (_read(job, shape) + part * shape.pairs["train"])
+        return Tokens(part * full.trained, 0, judged)
     if job.kind == "reading":
-        return Tokens(0, 0, 2 * shape.pairs["test"] * row)
+        return Tokens(0, 0, 2 * row * (_read(job, shape) + shape.pairs["train"]))
     if job.kind == "pool":
-        count = min(job.spec["prompts"], shape.prompts["test"]) * job.spec["samples"]
+        prompts = min(job.spec["prompts"], shape.prompts["test"], _read(job, shape))
+        count = prompts * job.spec["samples"]
         readings = 2 + 2 + len(job.spec["graders"]) + (4 if job.spec["prefixes"] else 0)
         return Tokens(0, count * shape.sample_length, readings * count * sampled_row)
     return Tokens()
+
+
+def _read(job: Job, shape: Shape) -> int:
+    """Held-out pairs that a job of a diagnosis reads."""
+    return min(job.spec["held_out"], shape.pairs["test"])
 
 
 def _stage_tokens(stage: Stage, split: str, shape: Shape, replayed: Stage | None) -> Tokens:

@@ -16,7 +16,7 @@ from allroads.evaluation import graders
 from allroads.evaluation.policies import Bench, Metric, measure_best_of_n, measure_policy
 from allroads.evaluation.scorers import margins
 from allroads.evaluation.wins import Wins
-from allroads.lab.diagnose.work import draw_pool, fit_part, read_held_out
+from allroads.lab.diagnose.work import draw_pool, fit_part, read_pairs
 from allroads.lab.jobs import SELECTION, Job
 from allroads.lab.prepare import label_entropy, paraphrased, with_pairs
 from allroads.lab.stages import train_stage
@@ -66,7 +66,7 @@ def execute(shop: Workshop, job: Job, progress: Progress) -> None:
         "scorer": _scorer,
         "grader": _grader,
         "block": fit_part,
-        "reading": read_held_out,
+        "reading": read_pairs,
         "pool": draw_pool,
     }[job.kind]
     reason = _failed_before(shop, job)

@@ -41,7 +41,7 @@ def _view(diagnosis: Diagnosis) -> dict[str, Any]:
         "state": "undecided" if diagnosis.advice in diagnosis_words.UNDECIDED else "decided",
         "advice": diagnosis_words.ADVICE,
         "gains": diagnosis_figures.gains(diagnosis),
-        "said": diagnosis_words.prediction(found),
+        "said": diagnosis_words.prediction(diagnosis),
         "reasons": [(reason.words, _target(reason.evidence, drawn)) for reason in reasons],
         "roads": diagnosis_tables.of_roads(diagnosis.roads),
         "evidence": evidence,
@@ -63,7 +63,8 @@ def _evidence(d: Diagnosis) -> list[dict[str, Any]]:
     """One section a piece of evidence: what it says, and its picture or only its numbers."""
     words, answers, tables = diagnosis_words, diagnosis_answers, diagnosis_tables
     capacities = (
-        "What each learner reaches on all pairs, by what of it may be trained."
+        f"What each learner reaches on the same {numbers.count(d.capacities[0].count)} pairs, by "
+        "what of it may be trained."
         if d.capacities
         else "Other capacities were not tried."
     )

@@ -107,8 +107,9 @@ def of_curves(curves: Sequence[Curve]) -> Table:
 
 
 def of_capacities(rows: Sequence[Capacity]) -> Table:
-    """Learners of other capacities on all pairs."""
-    usual, caption = sized((row.nll for row in rows), "On all training pairs.")
+    """Learners of all capacities on the same pairs."""
+    pairs = numbers.count(rows[0].count) if rows else "0"
+    usual, caption = sized((row.nll for row in rows), f"Fitted to the same {pairs} pairs.")
     return Table(
         caption=caption,
         columns=("Learner", "What may be trained", "Bits a pair", "Accuracy"),

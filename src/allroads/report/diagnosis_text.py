@@ -21,7 +21,7 @@ def text_of(diagnosis: Diagnosis) -> str:
     d = diagnosis
     lines = [
         *_entry("Advice", d.headline),
-        *_entry("Gain", diagnosis_words.prediction(d.prediction)),
+        *_entry("Gain", diagnosis_words.prediction(d)),
     ]
     for k, reason in enumerate(d.reasons[:_MOST]):
         lines += _entry("" if k else "Because", f"- {reason.words}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from allroads.diagnoses import Coverage, Diagnosis, Headroom, Horizon, Noise, Prediction
+from allroads.diagnoses import Code, Coverage, Diagnosis, Headroom, Horizon, Noise
 from allroads.records import Mean
 from allroads.report import numbers
 
@@ -21,7 +21,6 @@ NOT_LEARNED = (
     "Not learned: neither the verifier nor the generator codes the labels in less than a coin's "
     "bit a pair."
 )
-NO_PREDICTION = f"{NOT_LEARNED} No gain can be predicted from such learners."
 
 
 def told(mean: Mean | None, *, sign: bool = False) -> str:
@@ -48,10 +47,11 @@ def gain_of(value: float | None, low: float | None, high: float | None) -> Mean 
     return None if value is None else Mean(value=value, low=low, high=high, seeds=0)
 
 
-def prediction(found: Prediction | None) -> str:
-    """The gain with its interval and how sure its sign is; or that there is none."""
+def prediction(diagnosis: Diagnosis) -> str:
+    """The gain with its interval and how sure its sign is; or why there is none."""
+    found = diagnosis.prediction
     if found is None:
-        return NO_PREDICTION
+        return f"not predicted: {diagnosis.unpredicted or 'the reason was not kept'}."
     said = told(gain_of(found.gain, found.low, found.high), sign=True)
     sure = numbers.number(100 * found.positive, 2)
     return f"{said}, 90 % interval; above zero with probability {sure} %"
@@ -97,7 +97,14 @@ def code(diagnosis: Diagnosis) -> str:
         f"{told(found.difference, sign=True)}. Of it, {told(found.misfit, sign=True)} is misfit, "
         f"which endless data would leave, and {told(found.learning, sign=True)} is the cost of "
         "learning: the generation-verification gap."
+        + ("" if _told_apart(found) else " These pairs cannot tell the two parts from each other.")
     )
+
+
+def _told_apart(found: Code) -> bool:
+    """Whether the interval of the learning cost is not wider than what is split."""
+    low, high = found.learning.low, found.learning.high
+    return low is not None and high is not None and high - low <= 2 * abs(found.difference.value)
 
 
 def headroom(found: Headroom | None) -> str:

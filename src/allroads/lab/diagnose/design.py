@@ -18,10 +18,11 @@ from allroads.records import Record
 from allroads.roads.choices import VERIFIER
 from allroads.roads.stage import BASE
 
-ROADS = ("reward-model", "local-rm", "dpo")
-"""What a diagnosis trains on all pairs: the two learners, and the policy of likelihood."""
-PRICED = ("best-of-n", "online-dpo")
-"""Further roads, whose cost is estimated and which are not run."""
+ROADS = ("reward-model", "local-rm")
+"""What a diagnosis trains on all pairs: the two learners. The generator is also the policy of
+likelihood that answers are compared with: DPO with as many passes as the verifier."""
+PRICED = ("dpo", "best-of-n", "online-dpo")
+"""Roads whose cost is estimated and which are not run."""
 
 
 class Design(Record):
@@ -30,15 +31,17 @@ class Design(Record):
     Attributes:
         orders: permutations of the training prompts, each fitted block by block.
         smallest: pairs of the first block, at least.
+        held_out: held-out pairs that are read, at most.
         prompts: held-out prompts that are answered.
         samples: of the start policy for each.
         offline_samples: of the offline policy for each.
-        capacities: further learners on all pairs: 'head', and 'rank R' where peft is there.
+        capacities: further learners on half the pairs: 'head', and 'rank R' where peft is there.
         truth: whether samples are also graded by the verifying program of the world or the user.
     """
 
     orders: int = Field(default=5, ge=1)
     smallest: int = Field(default=64, ge=8)
+    held_out: int = Field(default=256, ge=8)
     prompts: int = Field(default=96, ge=8)
     samples: int = Field(default=32, ge=4)
     offline_samples: int = Field(default=8, ge=1)
@@ -95,23 +98,23 @@ def evidence_plan(prepared: Prepared, design: Design) -> EvidencePlan:
     training = {name: plan.jobs[judged[name]].spec["target"] for name in ROADS}
     start = plan.starts[seed]
     maker = _Maker(prepared, design, start)
+    reading = maker.add("reading", "read-pairs", {"start": start})
     learners: dict[Learner, str] = {
         "verifier": training["reward-model"],
         "generator": training["local-rm"],
     }
-    reading = maker.add("reading", "read-held-out", {"start": start})
     graders = {role: plan.jobs[job].spec["target"] for role, job in scorers.items()}
     pool = maker.pool("start", start, graders, design.samples)
-    offline = maker.pool("offline", training["dpo"], graders, design.offline_samples)
+    offline = maker.pool("offline", learners["generator"], graders, design.offline_samples)
     own = maker.made
-    blocks = dict(maker.blocks(learners))
+    blocks = dict(maker.blocks(learners, reading))
     wanted = [*scorers.values(), *own, *blocks]
     jobs = _with_needs({**plan.jobs, **maker.made}, wanted)
     first = [name for name, job in jobs.items() if job.kind != "block"]
     # Two orders come before the samples: without them there is no interval.
     early = [name for name, (_, capacity, order, _) in blocks.items()
              if order < 2 and capacity == FULL]  # fmt: skip
-    cut = next(i for i, name in enumerate(first) if jobs[name].kind in ("reading", "pool"))
+    cut = next(i for i, name in enumerate(first) if jobs[name].kind == "pool")
     sequence = [*first[:cut], *early, *first[cut:], *blocks]
     return EvidencePlan(
         jobs={name: jobs[name] for name in dict.fromkeys(sequence)},
@@ -139,6 +142,7 @@ class _Maker:
     def add(self, kind: Kind, label: str, spec: dict[str, Any], *needs: str) -> str:
         """One job; its id."""
         settings, (seed,) = self._prepared.settings, self._prepared.config.seeds
+        spec = {**spec, "held_out": self._design.held_out}
         every = (self._start, self._pairs, *needs)
         parents = tuple(dict.fromkeys(one for one in every if one and one != BASE))
         digest = fingerprint(
@@ -162,7 +166,9 @@ class _Maker:
         }
         return self.add("pool", f"pool-{name}", spec, policy, *graders.values())
 
-    def blocks(self, learners: dict[Learner, str]) -> Iterator[tuple[str, tuple]]:
+    def blocks(
+        self, learners: dict[Learner, str], reading: str
+    ) -> Iterator[tuple[str, tuple[Learner, str, int, int]]]:
         """(id, what it is) of the fits: by order, then from the smallest."""
         config = self._prepared.config
         dataset = self._prepared.dataset
@@ -171,16 +177,23 @@ class _Maker:
         for order in range(self._design.orders):
             for block in range(count - 1):
                 for learner, job in learners.items():
-                    yield self._fit(learner, FULL, order, block, count, job)
+                    yield self._fit(learner, FULL, order, block, count, job, reading)
         for capacity in self._design.capacities:
             if not capacity_is_there(capacity, adapted=config.lora is not None):
                 continue
             for learner, job in learners.items():
                 if capacity != "head" or learner == "verifier":
-                    yield self._fit(learner, capacity, 0, count - 1, count, job)
+                    yield self._fit(learner, capacity, 0, count - 2, count, job, reading)
 
     def _fit(
-        self, learner: Learner, capacity: str, order: int, block: int, count: int, trained: str
+        self,
+        learner: Learner,
+        capacity: str,
+        order: int,
+        block: int,
+        count: int,
+        trained: str,
+        reading: str,
     ) -> tuple[str, tuple[Learner, str, int, int]]:
         full = self._prepared.plan.jobs[trained]
         spec = {
@@ -191,9 +204,10 @@ class _Maker:
             "blocks": count,
             "stage": full.spec["stage"],
             "links": full.spec["links"],
+            "reading": reading,
         }
         label = f"fit-{learner}-{order}-{block}"
-        return self.add("block", label, spec), (learner, capacity, order, block)
+        return self.add("block", label, spec, reading), (learner, capacity, order, block)
 
 
 def capacity_is_there(capacity: str, *, adapted: bool) -> bool:

@@ -94,7 +94,7 @@ _KINDS = {
     "pairs": "drawing pairs",
     "scorer": "a reward model on held-out pairs",
     "block": "a fit to a part of the data",
-    "reading": "reading the held-out pairs",
+    "reading": "reading the pairs",
     "pool": "drawing samples",
 }
 
@@ -111,8 +111,9 @@ def _fits(plan: EvidencePlan, results: Mapping[str, dict[str, Any]]) -> tuple[Fi
             out.append(Fit(learner=learner, capacity=capacity, order=order, **fields))
     roads: dict[Learner, str] = {"verifier": "reward-model", "generator": "local-rm"}
     for learner, road in roads.items():
-        trained, test = plan.training[road], _test(plan, results, learner)
-        if test and plan.reading in results and (learner, FULL, 0) not in broken:
+        trained = plan.training[road]
+        test = _test(plan, results, learner) if plan.reading in results else ()
+        if test and (learner, FULL, 0) not in broken:
             out.append(
                 Fit(
                     learner=learner,
@@ -129,7 +130,9 @@ def _fits(plan: EvidencePlan, results: Mapping[str, dict[str, Any]]) -> tuple[Fi
 def _test(
     plan: EvidencePlan, results: Mapping[str, dict[str, Any]], role: str
 ) -> tuple[float, ...]:
-    return tuple(results.get(plan.scorers[role], {}).get("test", ()))
+    """A scorer's leads on those held-out pairs that the diagnosis reads."""
+    found = results.get(plan.scorers[role], {}).get("test")
+    return tuple(found[at] for at in results[plan.reading]["places"]) if found else ()
 
 
 def _pool(result: dict[str, Any]) -> Pool:

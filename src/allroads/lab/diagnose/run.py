@@ -65,7 +65,7 @@ def ready(config: CompareConfig, design: Design) -> Measuring:
     roads = {
         cell.road: sum((costs[name] for name in cell.ancestors), Cost())
         for cell in prepared.plan.cells
-        if cell.road in ("dpo", *PRICED)
+        if cell.road in PRICED
     }
     return Measuring(prepared, plan, {name: cost.seconds for name, cost in costs.items()}, roads)
 

@@ -1,4 +1,4 @@
-"""What the jobs of a diagnosis do: fit a part, read the held-out pairs, draw and grade samples."""
+"""What the jobs of a diagnosis do: read the pairs, fit a part, draw and grade samples."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 
+from allroads import files
 from allroads.data.dataset import Dataset
 from allroads.evaluation import graders
 from allroads.evaluation.policies import rows_of
@@ -33,7 +35,7 @@ from allroads.roads.loop import Keeping, Progress, train
 from allroads.roads.stage import VERIFIER, Schedule, Stage
 from allroads.rollouts.sampler import sample
 from allroads.seeding import child
-from allroads.types import Completion, Pair, Prompt
+from allroads.types import Completion, Pair, Prompt, Tokens
 
 PREFIXES = (0.25, 0.5, 0.75, 1.0)
 """Shares of a sample's tokens after which the reward model is asked."""
@@ -59,6 +61,10 @@ def fit_part(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     supplies = supplies_of(
         shop, stage, spec["links"], on_other_pairs(dataset, known, "train"), job.seed
     )
+    start = _ReadBefore.of(shop, job, dataset)
+    if spec["links"]["reference"]:
+        assert spec["links"]["reference"] == spec["links"]["start"]
+        supplies = replace(supplies, reference=lambda: cast(Policy, start))
     folder = shop.folder / "checkpoints" / job.id
     trainee = _learner(shop, stage, spec["links"], spec["capacity"], job.seed)
     keeping = Keeping(folder, snapshots=0, checkpoint_seconds=shop.config.checkpoint_seconds)
@@ -68,10 +74,9 @@ def fit_part(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
         scorer = GlobalLabeller(trainee, shop.config.token_budget)
     else:
         assert isinstance(trainee, Policy)
-        assert supplies.reference is not None
         scorer = LocalLabeller(
             trainee,
-            supplies.reference(),
+            cast(Policy, start),
             stage.objective.price,
             shop.config.temperature,
             shop.config.token_budget,
@@ -81,7 +86,7 @@ def fit_part(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
         "count": len(known),
         "following": _leads(scorer, following, cost),
         "following_prompts": [names[pair.cluster] for pair in following],
-        "test": _leads(scorer, dataset.pairs["test"], cost),
+        "test": _leads(scorer, _held_out(dataset, job), cost),
         "cost": cost.model_dump(),
     }
     shutil.rmtree(folder, ignore_errors=True)
@@ -91,30 +96,76 @@ def fit_part(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
 def fitted_stage(stage: Stage, pairs: int, capacity: str) -> Stage:
     """A stage as it is fitted to a part of the data: the same rule for every size and learner.
 
-    Batches shrink with the part, so that a pass takes at least 16 steps where batches of 8 allow
-    it; the learning rate and the passes stay. Adapters and heads alone learn ten times as fast.
+    Half the recipe's passes in batches half as large: as many steps for half the arithmetic, and as
+    good (LOG.md, 2026-11-23). Batches shrink with the part, so that a pass takes at least 16 steps
+    where batches of 8 allow it; the learning rate stays. Adapters and heads alone learn ten times
+    as fast.
     """
     schedule: Schedule = stage.schedule
-    batch = min(schedule.batch_size, max(_LEAST, pairs // _STEPS))
-    rate = schedule.learning_rate * (1.0 if capacity == FULL else _ADAPTED)
-    return changed(
-        stage,
-        schedule=schedule.model_copy(update={"batch_size": batch, "learning_rate": rate}),
-    )
+    halved = schedule.epochs > 1
+    whole = max(1, schedule.batch_size // 2) if halved else schedule.batch_size
+    changes = {
+        "epochs": math.ceil(schedule.epochs / 2) if halved else schedule.epochs,
+        "batch_size": min(whole, max(_LEAST, pairs // _STEPS)),
+        "learning_rate": schedule.learning_rate * (1.0 if capacity == FULL else _ADAPTED),
+    }
+    return changed(stage, schedule=schedule.model_copy(update=changes))
 
 
-def read_held_out(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
-    """The held-out pairs as the start policy and scorers that do not read for meaning see them."""
+@dataclass(frozen=True)
+class _ReadBefore:
+    """The start policy's log-probabilities of completions that it has read: nothing is read twice.
+
+    It stands where a reference policy stands, and costs nothing.
+    """
+
+    known: dict[tuple[Tokens, Tokens], float]
+    temperature: float
+    parameters_count: int = 0
+
+    @classmethod
+    def of(cls, shop: Workshop, job: Job, dataset: Dataset) -> _ReadBefore:
+        """All training pairs, and the held-out ones that are read."""
+        found = files.read_json(shop.folder / "evaluations" / f"{job.spec['reading']}.json")
+        pairs = [*dataset.pairs["train"], *_held_out(dataset, job)]
+        chosen = found["train_chosen_logprob"] + found["chosen_logprob"]
+        rejected = found["train_rejected_logprob"] + found["rejected_logprob"]
+        known = {(p.prompt, p.chosen): one for p, one in zip(pairs, chosen, strict=True)}
+        known |= {(p.prompt, p.rejected): one for p, one in zip(pairs, rejected, strict=True)}
+        return cls(known, shop.config.temperature)
+
+    def sequence_logprobs(self, rows: Rows, *, temperature: float) -> torch.Tensor:
+        """As `Policy.sequence_logprobs`, of completions that were read.
+
+        Raises:
+            KeyError: for any other.
+        """
+        assert temperature == self.temperature
+        both = zip(rows.prompts, rows.completions, strict=True)
+        return torch.tensor([self.known[prompt, answer] for prompt, answer in both])
+
+
+def read_pairs(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    """The pairs as the start policy sees them, and the held-out ones as shallow scorers do."""
     dataset = shop.dataset(job.needs, job.seed)
-    pairs, names, cost = dataset.pairs["test"], _numbers(dataset), Cost()
+    pairs, names, cost = _held_out(dataset, job), _numbers(dataset), Cost()
     start = shop.policy(job.spec["start"], job.seed)
-    prompts = [pair.prompt for pair in pairs]
-    chosen = _logprobs(shop, start, Rows(prompts, [pair.chosen for pair in pairs]), cost)
-    rejected = _logprobs(shop, start, Rows(prompts, [pair.rejected for pair in pairs]), cost)
+
+    def read(some: Sequence[Pair]) -> tuple[list[float], list[float]]:
+        prompts = [pair.prompt for pair in some]
+        sides = [pair.chosen for pair in some], [pair.rejected for pair in some]
+        chosen, rejected = (_logprobs(shop, start, Rows(prompts, one), cost) for one in sides)
+        return chosen, rejected
+
+    chosen, rejected = read(pairs)
+    train_chosen, train_rejected = read(dataset.pairs["train"])
     own = graders.TextPairs.of(dataset.pairs["train"], shop.decode)
     held_out = graders.TextPairs.of(pairs, shop.decode)
     shallow = {"length": graders.fit_length(own), "words": graders.fit_tf_idf(own)}
     return {
+        "places": _places(dataset, job),
+        "train_chosen_logprob": train_chosen,
+        "train_rejected_logprob": train_rejected,
         "prompts": [names[pair.cluster] for pair in pairs],
         "chosen_tokens": [len(pair.chosen) for pair in pairs],
         "rejected_tokens": [len(pair.rejected) for pair in pairs],
@@ -133,9 +184,9 @@ def read_held_out(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any
 def draw_pool(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
     """Samples of a policy on held-out prompts, and what every grader says of them."""
     spec, dataset = job.spec, shop.dataset(job.needs, job.seed)
-    pairs = dataset.pairs["test"]
+    pairs = _held_out(dataset, job)
     of_prompt = {pair.prompt_id: at for at, pair in enumerate(pairs)}
-    asked = _some(sorted(of_prompt.values()), spec["prompts"])
+    asked = _some(sorted(of_prompt.values()), spec["prompts"], "prompts")
     prompts = [Prompt(prompt_id=pairs[at].prompt_id, tokens=pairs[at].prompt) for at in asked]
     policy, start = (shop.policy(spec[role], job.seed) for role in ("policy", "start"))
     cost, since = Cost(), time.monotonic()
@@ -266,9 +317,18 @@ def _repeats(dataset: Dataset) -> list[tuple[int, int]]:
     return [(a, b) for a, b in found.values() if a + b > 1]
 
 
-def _some(places: Sequence[int], count: int) -> list[int]:
-    """A fixed subset, the same for every policy."""
+def _places(dataset: Dataset, job: Job) -> list[int]:
+    """Of the held-out pairs that this diagnosis reads, among all."""
+    return _some(range(len(dataset.pairs["test"])), job.spec["held_out"], "pairs")
+
+
+def _held_out(dataset: Dataset, job: Job) -> list[Pair]:
+    return [dataset.pairs["test"][at] for at in _places(dataset, job)]
+
+
+def _some(places: Sequence[int], count: int, what: str) -> list[int]:
+    """A fixed subset, the same for every job."""
     if len(places) <= count:
         return list(places)
-    order = child(0, "diagnosis-prompts", len(places)).permutation(len(places))[:count]
+    order = child(0, f"diagnosis-{what}", len(places)).permutation(len(places))[:count]
     return sorted(places[at] for at in order.tolist())

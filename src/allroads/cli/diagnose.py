@@ -63,13 +63,19 @@ def diagnose(
         workers.begin()  # Its imports run beside what this process does now.
     from allroads.console import Progress
     from allroads.lab.diagnose.design import Design
-    from allroads.lab.diagnose.run import PAGE, conclude, left, measure, ready
+    from allroads.lab.diagnose.run import PAGE, conclude, essential, left, measure, ready
     from allroads.report.diagnosis_text import text_of
 
     design = Design(orders=orders, truth=truth or built.verifier is not None)
     planned = ready(built, design)
     printing.audit(planned.prepared.dataset)
     typer.echo(_planned(planned.plan.jobs, left(planned, out), budget))
+    least = until - time.monotonic() if budget else float("inf")
+    if (needed := essential(planned, out)) > least:
+        typer.echo(
+            f"Note: a first diagnosis is expected to take about {needed / 60:.1f} min: within "
+            "--budget there may be none, but what is measured is kept for the next run"
+        )
     if dry_run:
         return
     jobs = planned.plan.jobs

@@ -165,7 +165,9 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
     if job.kind == "pool":
         prompts = min(job.spec["prompts"], shape.prompts["test"], _read(job, shape))
         count = prompts * job.spec["samples"]
-        readings = 2 + 2 + len(job.spec["graders"]) + (4 if job.spec["prefixes"] else 0)
+        # Two reward models; the generator beside the start policy's own word, or the reverse; and
+        # the beginnings of some samples.
+        readings = 3.4 if job.spec["prefixes"] else 3.0
         return Tokens(0, count * shape.sample_length, readings * count * sampled_row)
     return Tokens()
 

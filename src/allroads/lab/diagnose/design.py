@@ -43,7 +43,7 @@ class Design(Record):
     smallest: int = Field(default=64, ge=8)
     held_out: int = Field(default=256, ge=8)
     prompts: int = Field(default=96, ge=8)
-    samples: int = Field(default=32, ge=4)
+    samples: int = Field(default=24, ge=4)
     offline_samples: int = Field(default=8, ge=1)
     capacities: tuple[str, ...] = ("head", "rank 4")
     truth: bool = False

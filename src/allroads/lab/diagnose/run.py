@@ -16,6 +16,7 @@ from allroads.lab.config import CompareConfig
 from allroads.lab.diagnose.design import PRICED, ROADS, Design, EvidencePlan, evidence_plan
 from allroads.lab.diagnose.gather import gather
 from allroads.lab.estimate import estimate_jobs
+from allroads.lab.execute import result_path
 from allroads.lab.folder import write_manifest
 from allroads.lab.runner import Listener, locked, run_jobs
 from allroads.models.device import resolve_device
@@ -109,8 +110,15 @@ def conclude(evidence: Evidence, folder: Path) -> Diagnosis:
 
 def left(ready: Measuring, folder: Path) -> float:
     """Seconds that are still expected with all processes busy."""
-    from allroads.lab.execute import result_path
+    return _left(ready, folder, [*ready.plan.jobs])
 
-    jobs = ready.plan.jobs.items()
-    waiting = [n for n, job in jobs if not result_path(folder, job).is_file()]
+
+def essential(ready: Measuring, folder: Path) -> float:
+    """Those of them without which there is no diagnosis: up to the start policy's samples."""
+    names = [*ready.plan.jobs]
+    return _left(ready, folder, names[: names.index(ready.plan.pool) + 1])
+
+
+def _left(ready: Measuring, folder: Path, names: list[str]) -> float:
+    waiting = [n for n in names if not result_path(folder, ready.plan.jobs[n]).is_file()]
     return sum(ready.seconds[name] for name in waiting) / ready.prepared.config.processes

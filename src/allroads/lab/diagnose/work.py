@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -37,9 +37,10 @@ from allroads.rollouts.sampler import sample
 from allroads.seeding import child
 from allroads.types import Completion, Pair, Prompt, Tokens
 
-PREFIXES = (0.25, 0.5, 0.75, 1.0)
+PREFIXES = (0.25, 0.5, 0.75)
 """Shares of a sample's tokens after which the reward model is asked."""
-
+_CUT = 8
+"""Samples of a prompt whose beginnings it is asked about."""
 
 _STEPS = 16
 """Least optimiser steps of a pass over a block, where batches of at least `_LEAST` allow it."""
@@ -134,6 +135,12 @@ class _ReadBefore:
         known |= {(p.prompt, p.rejected): one for p, one in zip(pairs, rejected, strict=True)}
         return cls(known, shop.config.temperature)
 
+    @classmethod
+    def told(cls, rows: Rows, values: Sequence[float], temperature: float) -> _ReadBefore:
+        """Each completion with what was said of it."""
+        both = zip(rows.prompts, rows.completions, strict=True)
+        return cls(dict(zip(both, values, strict=True)), temperature)
+
     def sequence_logprobs(self, rows: Rows, *, temperature: float) -> torch.Tensor:
         """As `Policy.sequence_logprobs`, of completions that were read.
 
@@ -211,24 +218,28 @@ def draw_pool(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
 
     own = [one.logprob for one in flat]
     same = spec["policy"] == spec["start"]
+    of_start = own if same else _logprobs(shop, start, rows, cost)
+    # What the sampler or the start policy has said of these completions is not computed again.
+    said = {spec["start"]: _ReadBefore.told(rows, of_start, shop.config.temperature)}
+    said[spec["policy"]] = _ReadBefore.told(rows, own, shop.config.temperature)
     result: dict[str, Any] = {
         "pair": asked,
         "tokens": table([len(one.tokens) for one in flat]),
         "finished": table([one.finished for one in flat]),
         "own_logprob": table(own),
         "entropy": table([-one.logprob / len(one.tokens) for one in flat]),
-        "logprob": table(own if same else _logprobs(shop, start, rows, cost)),
+        "logprob": table(of_start),
         "grades": {
-            role: table(_grades(shop, name, job.seed, rows, cost))
+            role: table(_grades(shop, name, job.seed, rows, cost, said))
             for role, name in spec["graders"].items()
         },
     }
     if spec["prefixes"]:
-        judge = spec["graders"]["verifier"]
         result["prefixes"] = {
-            f"{share:g}": table(_grades(shop, judge, job.seed, _cut(flat, share), cost))
+            f"{share:g}": _beginnings(shop, spec, job.seed, groups, share, cost)
             for share in PREFIXES
         }
+        result["prefixes"]["1"] = [row[:_CUT] for row in result["grades"]["verifier"]]
     cost.seconds += time.monotonic() - since
     return result | {"cost": cost.model_dump()}
 
@@ -263,7 +274,30 @@ def _leads(scorer: Labeller, pairs: Sequence[Pair], cost: Cost) -> list[float]:
     return margins(scorer, pairs)
 
 
-def _grades(shop: Workshop, name: str, seed: int, rows: Rows, cost: Cost) -> list[float]:
+def _beginnings(
+    shop: Workshop,
+    spec: dict[str, Any],
+    seed: int,
+    groups: Sequence[Sequence[Completion]],
+    share: float,
+    cost: Cost,
+) -> list[list[float]]:
+    """What the verifier says of the first part of each prompt's first samples."""
+    flat = [one for group in groups for one in group[:_CUT]]
+    scores = _grades(shop, spec["graders"]["verifier"], seed, _cut(flat, share), cost)
+    each = len(groups[0][:_CUT])
+    return [scores[at : at + each] for at in range(0, len(scores), each)]
+
+
+def _grades(
+    shop: Workshop,
+    name: str,
+    seed: int,
+    rows: Rows,
+    cost: Cost,
+    said: Mapping[str, _ReadBefore] | None = None,
+) -> list[float]:
+    """Scores; of policies whose log-probabilities are there already, by their jobs, from those."""
     scorer: Labeller | None
     if name == VERIFIER:
         scorer = shop.labeller({"id": VERIFIER}, seed)
@@ -272,6 +306,10 @@ def _grades(shop: Workshop, name: str, seed: int, rows: Rows, cost: Cost) -> lis
     else:
         scorer = shop.scorer(name, seed)
         cost.scorer_queries += scorer.queries(rows)
+    if isinstance(scorer, LocalLabeller) and said is not None:
+        made = files.read_json(shop.folder / "checkpoints" / name / "stage.json")
+        known = {"policy": said.get(name), "reference": said.get(made["reference"])}
+        scorer = replace(scorer, **{role: one for role, one in known.items() if one is not None})
     _count(cost, rows.tokens, scorer.forward_parameters)
     return scorer(rows)
 

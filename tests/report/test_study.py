@@ -86,10 +86,10 @@ def test_the_same_study_gives_the_same_page(pages: dict[str, str]):
 
 def test_the_verdict_comes_first(pages: dict[str, str]):
     page = pages["study"]
-    # Nine rows are the paper's, one of them explored only.
+    # Nine rows are the paper's, one of them explored only and one without its cells.
     assert study.headline(example.study()) == (
-        "The paper's hypotheses, world by world: 3 supported, 1 refuted, 2 undecided, 2 no test; "
-        "1 only explored, which decides nothing"
+        "The paper's hypotheses, world by world: 3 supported, 1 refuted, 2 undecided, 1 no test; "
+        "1 only explored, which decides nothing; 1 not run in full"
     )
     assert 'class="band decided"' in page
     assert page.index('id="verdict"') < page.index("<table")

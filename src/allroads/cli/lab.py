@@ -77,7 +77,7 @@ def run(
         return
     from allroads.lab.study.collecting import study_of, text_of
     from allroads.lab.study.conduct import conduct, outstanding
-    from allroads.lab.study.further import further
+    from allroads.lab.study.further import SEEDS, further
     from allroads.lab.study.hypotheses import HYPOTHESES, best_first, chosen
     from allroads.lab.study.hypothesis import merged
     from allroads.lab.study.lines import Store
@@ -99,14 +99,18 @@ def run(
     needs = merged(case.needs for one in best_first(hypotheses) for case in one.on(world))
     more = further(world) if "all" in names else {}
     if dry_run:
-        for name, count in outstanding(merged([needs, more]), range_, place).items():
-            typer.echo(f"{name:18} {count} cells are missing")
+        lacking = outstanding(needs, range_, place)
+        for name, count in outstanding(more, range_[:SEEDS], place).items():
+            lacking[name] = lacking.get(name, 0) + count
+        for name, count in lacking.items():
+            typer.echo(f"{name:18} at most {count} cells are missing")
         return
     if confirm:
         for one in hypotheses:
             register(one.name, one.says, one.sources, results)
 
-    left = conduct(needs, range_, place, _told(since)) + conduct(more, range_, place, _told(since))
+    told = _told(since)
+    left = conduct(needs, range_, place, told) + conduct(more, range_[:SEEDS], place, told)
     # Judged among all, so that no verdict hangs on how few were asked for.
     study = study_of(tuple(HYPOTHESES.values()), results, range_, left)
     typer.echo(text_of(study, {(one.name, c.variant) for one in hypotheses for c in one.on(world)}))

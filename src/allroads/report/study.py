@@ -17,6 +17,7 @@ KINDS = {
     "rival": "Rival explanations",
     "control": "Controls",
 }
+STATUSES = (study_tables.CONFIRMED, study_tables.EXPLORED, study_tables.NOT_RUN)
 START = "sft"
 """The arm that all others start from."""
 
@@ -34,14 +35,18 @@ def write(study: Study, path: str | os.PathLike[str]) -> Path:
 def headline(study: Study) -> str:
     """What became of the paper's hypotheses; what is explored counts for nothing."""
     rows = [row for row in study.verdicts if row.kind == "hypothesis"]
-    confirmed = [row for row in rows if row.confirmed]
+    by_status = {name: [r for r in rows if study_tables.status(r) == name] for name in STATUSES}
+    confirmed = by_status[study_tables.CONFIRMED]
     if not confirmed:
         return (
             "No hypothesis of the paper is confirmed or refuted: exploratory cells decide nothing"
         )
-    explored = len(rows) - len(confirmed)
     said = f"The paper's hypotheses, world by world: {counts(confirmed)}"
-    return f"{said}; {explored} only explored, which decides nothing" if explored else said
+    if explored := len(by_status[study_tables.EXPLORED]):
+        said += f"; {explored} only explored, which decides nothing"
+    if lacking := len(by_status[study_tables.NOT_RUN]):
+        said += f"; {lacking} {study_tables.NOT_RUN}"
+    return said
 
 
 def counts(rows: Iterable[VerdictRow]) -> str:
@@ -51,7 +56,10 @@ def counts(rows: Iterable[VerdictRow]) -> str:
 
 
 def _view(study: Study) -> dict[str, Any]:
-    decided = any(row.confirmed and row.conclusion in CONCLUSIONS[:2] for row in study.verdicts)
+    decided = any(
+        study_tables.status(row) == study_tables.CONFIRMED and row.conclusion in CONCLUSIONS[:2]
+        for row in study.verdicts
+    )
     return {
         "s": study,
         "headline": headline(study),
@@ -90,10 +98,10 @@ def _lists(study: Study) -> list[tuple[str, str]]:
     out = []
     for kind, name in KINDS.items():
         rows = [row for row in study.verdicts if row.kind == kind]
-        for confirmed in (True, False):
-            some = [row for row in rows if bool(row.confirmed) == confirmed]
+        for status in STATUSES:
+            some = [row for row in rows if study_tables.status(row) == status]
             if some:
-                suffix = "" if confirmed else f", {study_tables.EXPLORED}"
+                suffix = "" if status == study_tables.CONFIRMED else f", {status}"
                 out.append((f"{name}{suffix}", _by_conclusion(some)))
     return out
 

@@ -9,15 +9,24 @@ from allroads.report import numbers
 from allroads.report.tables import Cell, Table, measured, share
 from allroads.studies import ArmRow, BesideRow, ContrastRow, Study, TestRow, VerdictRow
 
-EXPLORED = "exploratory"
+CONFIRMED, EXPLORED, NOT_RUN = "confirmed", "exploratory", "not run in full"
+"""What a verdict rests on: the only one that decides, and the others."""
 _SIGNS = {"above": "above 0; counts from", "below": "below 0; counts from",
           "within": "within ±", "at least": "at least"}  # fmt: skip
 _FIRM = "\N{NO-BREAK SPACE}"
 
 
+def status(verdict: VerdictRow) -> str:
+    """Whether it decides anything."""
+    if any(test.estimate is None for test in (*verdict.premises, *verdict.tests)):
+        return NOT_RUN
+    return CONFIRMED if verdict.confirmed else EXPLORED
+
+
 def word(verdict: VerdictRow) -> str:
     """The conclusion, and whether it decides anything."""
-    return verdict.conclusion if verdict.confirmed else f"{verdict.conclusion}, {EXPLORED}"
+    found = status(verdict)
+    return verdict.conclusion if found == CONFIRMED else f"{verdict.conclusion}, {found}"
 
 
 def claimed(test: TestRow) -> str:
@@ -30,10 +39,10 @@ def claimed(test: TestRow) -> str:
 
 def verdict_cell(verdict: VerdictRow) -> Cell:
     """The conclusion's word, in its tone, and the commit that makes it one."""
-    decides = verdict.confirmed[:12] if verdict.confirmed else EXPLORED
+    found = status(verdict)
     return Cell(
         text=verdict.conclusion,
-        sub=(f"confirmed, {decides}" if verdict.confirmed else decides,),
+        sub=(f"{found}, {verdict.confirmed[:12]}" if found == CONFIRMED else found,),
         tone=verdict.conclusion.replace(" ", "-"),
     )
 

@@ -76,6 +76,21 @@ def test_contrasts_are_of_neighbours_alone(results: Path):
     assert {row.arm for row in study.arms} == {"sft", "dpo", "dpo-relabelled", "online-dpo"}
 
 
+def test_tables_show_the_seeds_that_are_there_and_verdicts_those_that_were_said(results: Path):
+    study = study_of([HYPOTHESES["gap"]], results, (*SEEDS, 1003))
+    (verdict,) = study.verdicts
+    assert (verdict.conclusion, verdict.seeds) == ("no test", (*SEEDS, 1003))
+    assert {row.reward.seeds for row in study.arms} == {3}
+    assert [row.difference.seeds for row in study.contrasts] == [3]
+    # A world of text is studied with fewer seeds: they are all that its verdicts ask for.
+    (text,) = [
+        row
+        for row in study_of([HYPOTHESES["elsewhere"]], results, (*SEEDS, 1003)).verdicts
+        if row.variant == "sentiment"
+    ]
+    assert text.seeds == SEEDS
+
+
 def test_difficulties_are_geometric_means_over_seeds(results: Path):
     store = Store(results)
     # Crossing 0.9 half-way in the logarithm: at 200 with one seed and at 800 with the other.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from allroads.lab.study.conduct import conduct, outstanding
 from allroads.lab.study.lines import Store
 from allroads.lab.study.running import Batch, Place
 from allroads.lab.study.table import RATES, TUNING
+from allroads.lab.study.variants import VARIANTS
 from tests.lab.study.making import moment, policy
 
 
@@ -62,6 +64,13 @@ def test_what_the_time_did_not_reach_is_left_out_and_said(ran: list[Batch], tmp_
     left = conduct(needs, (0,), late, print)
     assert left == ["routes: dpo (the time was up)", "secret: dpo, rloo (the time was up)"]
     assert ran == []
+
+
+def test_a_world_reads_no_more_seeds_than_it_affords(ran: list[Batch], tmp_path: Path):
+    dear = VARIANTS["routes"].model_copy(update={"most_seeds": 2})
+    some = replace(place(tmp_path), worlds={"routes": dear})
+    assert conduct({"routes": {"dpo": False}}, (5, 6, 7), some, print) == []
+    assert {b.seeds for b in ran} == {TUNING, (5, 6)}
 
 
 def test_a_world_of_text_waits_for_a_model(ran: list[Batch], tmp_path: Path):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from allroads.lab.study.hypotheses import common
 from allroads.lab.study.hypotheses.common import gap
+from allroads.lab.study.measured import first_seeds
 from allroads.lab.study.paper import LIKELIHOODS, ROUGE, Arms, difference, less, minus, reported
 from allroads.lab.study.statistics import (
     Cells,
@@ -179,11 +181,11 @@ def beside(measure: Measure) -> tuple[BesideRow, ...]:
 
 
 def measured_on(cells: Cells, seeds: Sequence[int]) -> Measure:
-    """Measures on finished cells."""
+    """Measures on finished cells, as many of the first seeds as are there."""
 
     def measure(statistic: Statistic) -> Mean | None:
         try:
-            return to_mean(statistic.estimate(cells, seeds))
+            return to_mean(first_seeds(seeds, partial(statistic.estimate, cells))[1])
         except NoEstimate:
             return None
 

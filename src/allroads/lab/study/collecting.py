@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,11 +22,12 @@ from allroads.lab.study.curves import LEVEL, crossing
 from allroads.lab.study.equals import equals
 from allroads.lab.study.hypothesis import Case, Hypothesis
 from allroads.lab.study.lines import Moment, ScorerLine, Store
-from allroads.lab.study.measured import NoEstimate
+from allroads.lab.study.measured import NoEstimate, first_seeds
 from allroads.lab.study.registration import registered
 from allroads.lab.study.running import CONFIRMATORY
 from allroads.lab.study.statistics import Difference
 from allroads.lab.study.table import TUNING, Setting, Table
+from allroads.lab.study.variants import VARIANTS
 from allroads.lab.verdict import to_mean
 from allroads.records import Mean
 from allroads.roads.atlas import CHAIN, all_controls, every_road
@@ -107,19 +109,20 @@ def text_of(study: Study, shown: Collection[tuple[str, str]] | None = None) -> s
 def _verdicts(
     cases: Sequence[tuple[Hypothesis, Case]], table: Table, seeds: tuple[int, ...], results: Path
 ) -> tuple[VerdictRow, ...]:
+    read = [seeds[: min(VARIANTS[name].most_seeds for name in case.needs)] for _, case in cases]
     examined = [
         rules.Case(
             name=f"{one.name} on {case.variant}",
-            premises=tuple(rules.examine(test, table, seeds) for test in case.premises),
-            tests=tuple(rules.examine(test, table, seeds) for test in case.tests),
+            premises=tuple(rules.examine(test, table, own) for test in case.premises),
+            tests=tuple(rules.examine(test, table, own) for test in case.tests),
         )
-        for one, case in cases
+        for (one, case), own in zip(cases, read, strict=True)
     ]
     confirmed = registered(results) if min(seeds) >= CONFIRMATORY else {}
     kinds = [one.kind for one, _ in cases]
     judged = _in_families(examined, kinds)
     out = []
-    for (one, case), seen, verdict in zip(cases, examined, judged, strict=True):
+    for (one, case), own, seen, verdict in zip(cases, read, examined, judged, strict=True):
         registration = confirmed.get(one.name)
         out.append(
             VerdictRow(
@@ -136,7 +139,7 @@ def _verdicts(
                 tests=tuple(map(_test_row, seen.tests, verdict.tests)),
                 p_supported=verdict.p_supported_holm,
                 p_refuted=verdict.p_refuted_holm,
-                seeds=seeds,
+                seeds=own,
                 confirmed="" if registration is None else registration.revision,
                 more_seeds=verdict.seeds_to_decide,
                 paper=case.paper,
@@ -176,7 +179,7 @@ def _arms(table: Table, variant: str, seeds: Sequence[int]) -> list[ArmRow]:
     for arm in table.arms(variant):
         try:
             setting = table.setting(variant, arm)
-            moments = table.moments(variant, arm, seeds)
+            own, moments = first_seeds(seeds, partial(table.moments, variant, arm))
         except NoEstimate:
             continue
         out.append(
@@ -191,8 +194,8 @@ def _arms(table: Table, variant: str, seeds: Sequence[int]) -> list[ArmRow]:
                 length=_over_seeds(moments, "length"),
                 no_eos=_over_seeds(moments, "no_eos"),
                 outside=table.outside(variant, arm),
-                flops=table.flops(variant, arm, seeds),
-                seconds=table.seconds(variant, arm, seeds),
+                flops=table.flops(variant, arm, own),
+                seconds=table.seconds(variant, arm, own),
                 frontier=tuple(_frontier(table, variant, arm)),
             )
         )
@@ -223,7 +226,8 @@ def _contrasts(table: Table, variant: str, seeds: Sequence[int]) -> list[Contras
     out = []
     for arm, neighbour in dict.fromkeys(neighbours):
         try:
-            found = Difference(variant, arm, neighbour).estimate(table, seeds)
+            difference = Difference(variant, arm, neighbour)
+            _, found = first_seeds(seeds, partial(difference.estimate, table))
         except NoEstimate:
             continue
         field = one_field(named(neighbour, known), named(arm, known))
@@ -245,7 +249,8 @@ def _scorers(store: Store, table: Table, variant: str, seeds: Sequence[int]) -> 
     for name in names:
         for on in ("test", "paraphrased"):
             try:
-                found = [margins for margins, _ in table.margins(variant, name, seeds, on)]
+                _, read = first_seeds(seeds, partial(table.margins, variant, name, on=on))
+                found = [margins for margins, _ in read]
             except NoEstimate:
                 continue
             out.append(

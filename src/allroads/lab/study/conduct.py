@@ -24,6 +24,8 @@ def conduct(
 ) -> list[str]:
     """Tune every arm that is not tuned, then run it with the seeds; nothing is run twice.
 
+    A world reads its first seeds alone, as many as its variant says.
+
     Returns:
         What is left out and why, a sentence each.
     """
@@ -72,7 +74,8 @@ def _tuned(
 
     What makes no policy, and what is not tuned yet, takes the recipe's own rate and all settings.
     """
-    table = Table(place.store)
+    table, world = Table(place.store), place.worlds[name]
+    own = seeds[: world.most_seeds]
     groups: dict[tuple[float, tuple[float, ...]], list[str]] = defaultdict(list)
     for arm, every in arms.items():
         try:
@@ -83,7 +86,7 @@ def _tuned(
         alone = found.value if found.knob == "beta" and not every else None
         groups[found.rate, () if alone is None else (alone,)].append(arm)
     return [
-        Batch(variant=place.worlds[name], arms=tuple(group), seeds=seeds, rate=rate, betas=betas)
+        Batch(variant=world, arms=tuple(group), seeds=own, rate=rate, betas=betas)
         for (rate, betas), group in sorted(groups.items())
     ]
 
@@ -93,7 +96,10 @@ def outstanding(needs: Needs, seeds: tuple[int, ...], place: Place) -> dict[str,
     return {
         name: sum(
             missing(batch, place)
-            for batch in (*_tuning(name, arms, place), *_tuned(name, arms, seeds, place))
+            for batch in (
+                *_tuning(name, arms, place),
+                *_tuned(name, arms, seeds, place),
+            )
         )
         for name, arms in needs.items()
         if place.model is not None or not place.worlds[name].needs_model

@@ -31,6 +31,8 @@ _MAIN = (
     "sft-chosen",
     "spin",
 )
+SEEDS = 5
+"""Of the study's seeds those arms read the first so many at most."""
 _EVERYWHERE = ("sft", "dpo", "dpo-relabelled", "online-dpo", "best-of-n")
 """The start, likelihood, cleaned labels, reinforcement, search: on every synthetic world."""
 

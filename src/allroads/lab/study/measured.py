@@ -8,9 +8,9 @@ values as their means; `stats.two_way_mean` of it is the estimate. So seeds are 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from allroads.errors import AllroadsError, InputError
 from allroads.lab.study.power import Components
 
 Floats = NDArray[np.float64]
+Read = TypeVar("Read")
+_FEWEST = 2
 REWARD = "true reward, 0 to 1"
 """Unit of what is not said to have another."""
 
@@ -165,3 +167,21 @@ def shaped(values: NDArray, seeds: Sequence[int], words: str) -> Floats:
             "infinite: drop that prompt for every seed and arm, and report how many were dropped"
         )
     return array
+
+
+def first_seeds(
+    seeds: Sequence[int], read: Callable[[Sequence[int]], Read]
+) -> tuple[Sequence[int], Read]:
+    """What is read with the most of the first seeds that are all there, and those seeds.
+
+    For tables, which show what there is; verdicts read the seeds that were said beforehand.
+
+    Raises:
+        NoEstimate: when there is nothing with the first two.
+    """
+    for count in range(len(seeds), _FEWEST, -1):
+        try:
+            return seeds[:count], read(seeds[:count])
+        except NoEstimate:
+            continue
+    return seeds[:_FEWEST], read(seeds[:_FEWEST])

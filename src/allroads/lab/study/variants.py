@@ -46,6 +46,8 @@ class Variant(Choice):
     """Times that recipe's epochs of reward models: of 1 and 3 what orders held-out pairs better by
     0.02, with seed 900."""
     betas: tuple[float, ...] = (0.3, 0.7, 1.5)
+    most_seeds: int = 8
+    """A study of it reads the first so many of its seeds at most: real text is dear."""
     ns: tuple[int, ...] = (2, 8, 32)
     """Of best-of-N; the pool is twice the largest."""
 
@@ -263,6 +265,7 @@ _TEXT = (
         says="continue film reviews as positively as a classifier sees (with --model)",
         world="sentiment",
         flawless={},
+        most_seeds=3,
         counts=0.1,
         betas=(0.1, 0.3, 1.0),
     ),
@@ -272,6 +275,7 @@ _TEXT = (
         world="scitldr",
         options={"title": 0},
         flawless={},
+        most_seeds=3,
         counts=0.01,
         betas=(0.05, 0.2, 0.7),
     ),
@@ -281,6 +285,7 @@ _TEXT = (
         world="scitldr",
         options={"title": 0, "words": 2},
         flawless={},
+        most_seeds=3,
         counts=0.01,
         betas=(0.05, 0.2, 0.7),
     ),

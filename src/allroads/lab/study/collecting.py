@@ -109,20 +109,19 @@ def text_of(study: Study, shown: Collection[tuple[str, str]] | None = None) -> s
 def _verdicts(
     cases: Sequence[tuple[Hypothesis, Case]], table: Table, seeds: tuple[int, ...], results: Path
 ) -> tuple[VerdictRow, ...]:
-    read = [seeds[: min(VARIANTS[name].most_seeds for name in case.needs)] for _, case in cases]
     examined = [
         rules.Case(
             name=f"{one.name} on {case.variant}",
-            premises=tuple(rules.examine(test, table, own) for test in case.premises),
-            tests=tuple(rules.examine(test, table, own) for test in case.tests),
+            premises=tuple(rules.examine(t, table, _read_by(t, seeds)) for t in case.premises),
+            tests=tuple(rules.examine(t, table, _read_by(t, seeds)) for t in case.tests),
         )
-        for (one, case), own in zip(cases, read, strict=True)
+        for one, case in cases
     ]
     confirmed = registered(results) if min(seeds) >= CONFIRMATORY else {}
     kinds = [one.kind for one, _ in cases]
     judged = _in_families(examined, kinds)
     out = []
-    for (one, case), own, seen, verdict in zip(cases, read, examined, judged, strict=True):
+    for (one, case), seen, verdict in zip(cases, examined, judged, strict=True):
         registration = confirmed.get(one.name)
         out.append(
             VerdictRow(
@@ -139,13 +138,19 @@ def _verdicts(
                 tests=tuple(map(_test_row, seen.tests, verdict.tests)),
                 p_supported=verdict.p_supported_holm,
                 p_refuted=verdict.p_refuted_holm,
-                seeds=own,
+                seeds=min((_read_by(test, seeds) for test in case.tests), key=len),
                 confirmed="" if registration is None else registration.revision,
                 more_seeds=verdict.seeds_to_decide,
                 paper=case.paper,
             )
         )
     return tuple(out)
+
+
+def _read_by(test: rules.Test, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    """The seeds that its worlds afford."""
+    most = min(VARIANTS[need.variant].most_seeds for need in test.statistic.needs)
+    return seeds[:most]
 
 
 def _in_families(cases: Sequence[rules.Case], families: Sequence[str]) -> list[rules.Verdict]:

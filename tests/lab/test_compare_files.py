@@ -129,7 +129,7 @@ def test_nobody_trains_on_what_judges(tmp_path: Path, monkeypatch: pytest.Monkey
         return train(stage, trainee, supplies, *rest)
 
     monkeypatch.setattr("allroads.lab.workshop.fit_grader", fit_and_tell)
-    monkeypatch.setattr("allroads.lab.execute.train", train_and_tell)
+    monkeypatch.setattr("allroads.lab.stages.train", train_and_tell)
     data, model = write_preferences(tmp_path / "pairs.jsonl", 400), save_model(tmp_path / "tiny")
     out = tmp_path / "run"
     results = allroads.compare(out=out, config=config(data, model, seeds=(0,), roads=("dpo",)))

@@ -313,6 +313,7 @@ def history(path: Path) -> list[dict[str, float]]:
     return out
 
 
+@pytest.mark.slow
 @needs("wandb")
 def test_wandb_offline_needs_no_account_and_stays_in_the_run_folder(plain: Path, tmp_path: Path):
     """In processes of their own, as users run it: killed once, then finished."""

@@ -80,7 +80,7 @@ def diagnose(
         out: the run folder; `diagnosis.html`, `diagnosis.json` and `evidence.json` lie in it
             afterwards. A stopped one is continued.
         orders: of the data, each fitted block by block.
-        truth: let the world's or the user's verifying program grade samples.
+        truth: on a world, let its verifying program grade samples; `verifier` always does.
         budget: seconds from now; what would take longer is left out and listed.
         config: a checked configuration, instead of `fields`; of its seeds the first is taken.
         listener: told of progress.

@@ -66,8 +66,7 @@ def diagnose(
     from allroads.lab.diagnose.run import PAGE, conclude, essential, left, measure, ready
     from allroads.report.diagnosis_text import text_of
 
-    design = Design(orders=orders, truth=truth or built.verifier is not None)
-    planned = ready(built, design)
+    planned = ready(built, Design(orders=orders, truth=truth))
     printing.audit(planned.prepared.dataset)
     typer.echo(_planned(planned.plan.jobs, left(planned, out), budget))
     least = until - time.monotonic() if budget else float("inf")

@@ -70,6 +70,16 @@ def test_pools_are_prompts_times_samples_and_graded_by_all(evidence: Evidence):
         assert prefix == pytest.approx(whole, abs=1e-5)
 
 
+def test_the_offline_policy_is_the_generator_and_its_grades_are_its_log_ratio(evidence: Evidence):
+    pool = evidence.offline
+    assert pool is not None
+    for own, start, grades in zip(
+        pool.own_logprob, pool.logprob, pool.grades["generator"], strict=True
+    ):
+        expected = [evidence.beta * (a - b) for a, b in zip(own, start, strict=True)]
+        assert list(grades) == pytest.approx(expected, abs=1e-5)
+
+
 def test_costs_are_all_there_is_apart_from_the_start_policy(
     evidence: Evidence, planned: Measuring, folder: Path
 ):

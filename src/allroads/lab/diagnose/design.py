@@ -36,7 +36,8 @@ class Design(Record):
         samples: of the start policy for each.
         offline_samples: of the offline policy for each.
         capacities: further learners on half the pairs: 'head', and 'rank R' where peft is there.
-        truth: whether samples are also graded by the verifying program of the world or the user.
+        truth: whether samples are also graded by the world's verifying program; a user's always
+            grades.
     """
 
     orders: int = Field(default=5, ge=1)

@@ -59,6 +59,8 @@ def ready(config: CompareConfig, design: Design) -> Measuring:
         InputError: for data, a model or a combination that cannot be used.
     """
     betas = config.betas if len(config.betas) == 1 else (BETA,)
+    if config.verifier is not None:  # Whoever brings one wants it asked.
+        design = design.model_copy(update={"truth": True})
     changes = {"roads": (*ROADS, *PRICED), "snapshots": 1, "betas": betas}
     prepared = prepare(config.model_copy(update={**changes, "seeds": config.seeds[:1]}))
     plan = evidence_plan(prepared, design)

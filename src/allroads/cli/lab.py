@@ -171,7 +171,7 @@ def difficulty(
     results: Results = Path("results"),
 ) -> None:
     """Measure how much data a fixed verifier and a fixed generator need on each world."""
-    from allroads.lab.study.difficulty import COUNTS, Trial, measure_all
+    from allroads.lab.study.difficulty import Curve, measure_all
     from allroads.lab.study.lines import CurveLine, Store
     from allroads.lab.study.variants import VARIANTS, variant
 
@@ -179,25 +179,27 @@ def difficulty(
         raise ConfigError(f"--world {world}: difficulties are measured on worlds without a model")
     store = Store(results)
     chosen = [variant(world)] if world else [v for v in VARIANTS.values() if not v.needs_model]
-    known = {
-        (line.variant, line.learner, line.count, line.seed)
-        for one in chosen
-        for line in store.curves(one.name)
-    }
-    trials = [
-        Trial(one, learner, count, seed)
-        for one in chosen
+    curves = [
+        Curve(
+            one,
+            learner,
+            seed,
+            {
+                line.count: line.reached
+                for line in store.curves(one.name)
+                if (line.learner, line.seed) == (learner, seed)
+            },
+        )
         for seed in range(seeds)
+        for one in chosen
         for learner in ("verifier", "generator")
-        for count in COUNTS
-        if (one.name, learner, count, seed) not in known
     ]
 
     def told(line: CurveLine) -> None:
         store.add(line)
         typer.echo(f"{line.variant}: {line.learner}, {line.count:,}: {line.reached:.3f}", err=True)
 
-    measure_all(trials, processes, told)
+    measure_all(curves, processes, told)
 
 
 @app.command()

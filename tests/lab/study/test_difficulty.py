@@ -4,7 +4,8 @@ import pytest
 
 from allroads.data.worlds import make_world
 from allroads.lab.study import difficulty
-from allroads.lab.study.difficulty import Trial, measure
+from allroads.lab.study.difficulty import COUNTS, Curve, Trial, measure, measure_all
+from allroads.lab.study.lines import CurveLine
 from allroads.lab.study.variants import variant
 from tests.lab.study.test_running import TINY
 
@@ -36,3 +37,33 @@ def test_flawless_demonstrators_make_no_error(name: str):
     rows = world.demonstrations(50, seed=0)
     rewards = world.verify([r.prompt for r in rows], [r.completion for r in rows])
     assert rewards == [1.0] * 50
+
+
+def test_a_curve_ends_where_it_reaches_the_level_and_nothing_is_measured_twice(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    reached = dict(zip(COUNTS, (0.5, 0.8, 0.91, 0.85, 0.99), strict=True))
+    monkeypatch.setattr(difficulty, "measure", lambda trial: reached[trial.count])
+    told: list[CurveLine] = []
+    fresh = Curve(TINY, "verifier", 0)
+    begun = Curve(TINY, "verifier", 1, {250: 0.5})
+    ended = Curve(TINY, "verifier", 2, {250: 0.5, 1000: 0.95})
+    measure_all([fresh, begun, ended], 1, told.append)
+    assert [(line.seed, line.count) for line in told] == [
+        *((0, count) for count in COUNTS[:3]),
+        *((1, count) for count in COUNTS[1:3]),
+    ]
+
+
+@pytest.mark.slow
+def test_curves_in_several_processes_are_those_of_one(monkeypatch: pytest.MonkeyPatch):
+    def lines(processes: int) -> list[CurveLine]:
+        told: list[CurveLine] = []
+        most = dict.fromkeys(COUNTS[2:], 0.0)
+        monkeypatch.setattr(difficulty, "LEVEL", 0.0)  # one amount is enough
+        curves = [Curve(TINY, "generator", seed, most) for seed in (0, 1)]
+        measure_all(curves, processes, told.append)
+        return sorted(told, key=lambda line: line.seed)
+
+    assert len(lines(1)) == 2
+    assert lines(2) == lines(1)

@@ -3,8 +3,9 @@
 The learner is the world's built-in transformer from its first weights, trained for the same number
 of steps whatever it is given: as a verifier on preference pairs without label noise (two answers of
 the world's demonstrators to one prompt, ordered by the truth), as a generator on demonstrations
-without an error. What it needs is where its curve over a doubling amount of data crosses a level:
+without an error. What it needs is where its curve over a rising amount of data first reaches a level:
 share of held-out pairs ordered right, or true reward of its likeliest answers to held-out prompts.
+More data than that is not tried.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from allroads.errors import ConfigError
 from allroads.evaluation import scorers
 from allroads.judges import GlobalLabeller
 from allroads.lab import workers
+from allroads.lab.study.curves import LEVEL
 from allroads.lab.study.lines import CurveLine
 from allroads.lab.study.variants import Variant
 from allroads.models.builtin import small_transformer
@@ -55,6 +57,30 @@ _GREEDY = 0.01
 
 
 @dataclass(frozen=True)
+class Curve:
+    """One learner on one world with one seed; and what is known of it already, by amount."""
+
+    variant: Variant
+    learner: Learner
+    seed: int
+    known: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def trial(self) -> Trial | None:
+        """The least amount that has not been tried; none where the level is reached, or all are."""
+        for count in COUNTS:
+            if count not in self.known:
+                return Trial(self.variant, self.learner, count, self.seed)
+            if self.known[count] >= LEVEL:
+                return None
+        return None
+
+    def after(self, line: CurveLine) -> Curve:
+        """With one more amount known."""
+        return replace(self, known={**self.known, line.count: line.reached})
+
+
+@dataclass(frozen=True)
 class Trial:
     """One learner with one amount of data and one seed."""
 
@@ -71,15 +97,29 @@ def measure(trial: Trial) -> float:
     return work(trial)
 
 
-def measure_all(trials: Sequence[Trial], processes: int, told: Callable[[CurveLine], None]) -> None:
-    """Measure trials in worker processes; `told` of each as it is done."""
+def measure_all(curves: Sequence[Curve], processes: int, told: Callable[[CurveLine], None]) -> None:
+    """Measure curves until they reach the level, in worker processes; `told` of each amount."""
     if processes == 1:
-        for trial in trials:
-            told(_line(trial, measure(trial)))
+        for curve in curves:
+            while (trial := curve.trial) is not None:
+                line = _line(trial, measure(trial))
+                told(line)
+                curve = curve.after(line)
         return
     with ProcessPoolExecutor(processes, mp_context=workers.begin()) as pool:
-        for trial, reached in zip(trials, pool.map(measure, trials), strict=True):
-            told(_line(trial, reached))
+
+        def begun(curve: Curve) -> dict[Future[float], tuple[Curve, Trial]]:
+            trial = curve.trial
+            return {} if trial is None else {pool.submit(measure, trial): (curve, trial)}
+
+        going = {future: at for curve in curves for future, at in begun(curve).items()}
+        while going:
+            done, _ = wait(going, return_when=FIRST_COMPLETED)
+            for future in done:
+                curve, trial = going.pop(future)
+                line = _line(trial, future.result())
+                told(line)
+                going |= begun(curve.after(line))
 
 
 def _line(trial: Trial, reached: float) -> CurveLine:

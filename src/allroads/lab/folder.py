@@ -11,6 +11,7 @@ import json
 import platform
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,12 @@ def version_of(name: str) -> str:
         return "not installed"
 
 
+@cache
 def revision() -> str:
-    """The git revision of this library's own checkout, '' when it is installed from a wheel."""
+    """The git revision of this library's own checkout, '' when it is installed from a wheel.
+
+    As it was when this process first asked: what is checked out later is not what runs here.
+    """
     here = Path(__file__).resolve().parent
     try:
         answer = subprocess.run(

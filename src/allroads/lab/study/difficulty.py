@@ -1,11 +1,11 @@
 """How hard verifying and generating are on a world: what a fixed learner needs of each.
 
 The learner is the world's built-in transformer from its first weights, trained for the same number
-of steps whatever it is given: as a verifier on preference pairs without label noise (two answers of
-the world's demonstrators to one prompt, ordered by the truth), as a generator on demonstrations
-without an error. What it needs is where its curve over a rising amount of data first reaches a level:
-share of held-out pairs ordered right, or true reward of its likeliest answers to held-out prompts.
-More data than that is not tried.
+of steps whatever it is given: as a verifier on preference pairs without label noise (two answers
+of the world's demonstrators to one prompt, ordered by the truth), as a generator on
+demonstrations without an error. What it needs is where its curve over a rising amount of data
+first reaches a level: share of held-out pairs ordered right, or true reward of its likeliest
+answers to held-out prompts. More data than that is not tried.
 """
 
 from __future__ import annotations

@@ -168,27 +168,28 @@ def _cells(
     for cell in plan.cells:
         design = designs["policy", cell.road, cell.value]
         key: Key = ("policy", cell.road, cell.seed, batch.rate, cell.value, design)
-        fields = _fields(batch, key, cell.knob)
         out.append(
             _Wanted(
                 key,
                 cell.evaluation,
                 (cell.evaluation,),
-                lambda folder, jobs, cell=cell, fields=fields: _policy(folder, jobs, cell, fields),
+                lambda folder, jobs, cell=cell, key=key: _policy(
+                    folder, jobs, cell, _fields(batch, key, cell.knob)
+                ),
             )
         )
     for name, _, value, seed, job in plan.scorers:
         design = designs["scorer", name, value]
         key = ("scorer", name, seed, batch.rate, value, design)
-        fields = _fields(batch, key, "" if value is None else "beta")
+        knob = "" if value is None else "beta"
         pairs = next(need for need in plan.jobs[job].needs if plan.jobs[need].kind == "pairs")
         out.append(
             _Wanted(
                 key,
                 job,
                 (job, pairs),
-                lambda folder, jobs, job=job, pairs=pairs, fields=fields: _scorer(
-                    folder, jobs[job], pairs, fields
+                lambda folder, jobs, job=job, pairs=pairs, key=key, knob=knob: _scorer(
+                    folder, jobs[job], pairs, _fields(batch, key, knob)
                 ),
             )
         )

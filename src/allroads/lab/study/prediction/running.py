@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from allroads.diagnoses import Diagnosis
+from allroads.diagnoses import Diagnosis, Headroom
 from allroads.diagnosis.code import code
 from allroads.diagnosis.features import features
 from allroads.diagnosis.headroom import headroom
@@ -74,12 +74,12 @@ def _evidence(name: str, place: Place) -> EvidenceLine:
     since = time.monotonic()
     evidence = measure(planned, folder, lambda event: None, "allroads lab run prediction")
     blind = without_truth(evidence)
-    found = diagnose(evidence, {})
+    found, unseeing = diagnose(evidence, {}), diagnose(blind, {})
     return EvidenceLine(
         world=name,
         seed=SEED,
         features={"labels": _features(blind), "truth": _features(evidence)},
-        numbers=numbers_of(found),
+        numbers=numbers_of(found) | _renamed(searched(unseeing.headroom), "{} (independent)"),
         longest=found.horizon.tokens.value,
         flops=evidence.cost.flops,
         seconds=round(time.monotonic() - since, 1),
@@ -129,16 +129,30 @@ def numbers_of(found: Diagnosis) -> dict[str, float]:
             f"nll {curve.learner}": last.nll.value,
             f"limit {curve.learner}": curve.limit.value,
         }
-    if found.headroom is not None:
-        for point in found.headroom.points:
-            out[f"best of {point.n} by {point.by}"] = point.over_start.value
-            if point.over_offline is not None:
-                out[f"best of {point.n} by {point.by} over offline"] = point.over_offline.value
-        if found.headroom.offline is not None:
-            out["offline"] = found.headroom.offline.value
-        if found.headroom.offline_kl is not None:
-            out["offline kl"] = found.headroom.offline_kl.value
+    return _known(out) | searched(found.headroom)
+
+
+def searched(found: Headroom | None) -> dict[str, float]:
+    """What a headroom says, in single numbers."""
+    if found is None:
+        return {}
+    out: dict[str, float | None] = {
+        "offline": None if found.offline is None else found.offline.value,
+        "offline kl": None if found.offline_kl is None else found.offline_kl.value,
+        "grader": None if found.grader_accuracy is None else found.grader_accuracy.value,
+    }
+    for point in found.points:
+        name = f"best of {point.n} by {point.by}"
+        out[name] = point.over_start.value
+        out[f"{name} over offline"] = (
+            None if point.over_offline is None else point.over_offline.value
+        )
+        out[f"{name} proxy"] = point.proxy.value
     return _known(out)
+
+
+def _renamed(numbers: Mapping[str, float], pattern: str) -> dict[str, float]:
+    return {pattern.format(name): value for name, value in numbers.items()}
 
 
 def _known(numbers: Mapping[str, float | None]) -> dict[str, float]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from allroads.lab.study.variants import Variant, longer
@@ -117,7 +120,18 @@ _ALL = (
     _world("brackets", "many", _MANY),
     _world("brackets", "poor", slip=0.3),
 )
+
+
+def _in_turns(worlds: Sequence[tuple[str, Variant]]) -> Iterator[tuple[str, Variant]]:
+    """Families take turns, so that a study that is stopped has worlds of all."""
+    families: dict[str, list[tuple[str, Variant]]] = defaultdict(list)
+    for one in worlds:
+        families[one[0]].append(one)
+    for turn in zip_longest(*families.values()):
+        yield from (one for one in turn if one is not None)
+
+
 FAMILIES = {variant.name: family for family, variant in _ALL}
 """By world."""
-WORLDS = {variant.name: variant for _, variant in _ALL}
+WORLDS = {variant.name: variant for _, variant in _in_turns(_ALL)}
 """By name, in the order in which they are run."""

@@ -1,0 +1,134 @@
+"""The calibration study: its worlds, what is read of them, and that nothing is run twice."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allroads.lab.study.lines import Store
+from allroads.lab.study.measured import NoEstimate
+from allroads.lab.study.prediction import collecting, running
+from allroads.lab.study.prediction.measured import (
+    SEEDS,
+    EvidenceLine,
+    evidence_lines,
+    gain,
+    keep,
+    measured_worlds,
+)
+from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
+from allroads.lab.study.running import Place
+from allroads.lab.study.table import TUNING, Table
+from tests.diagnosis import made
+from tests.lab.study.making import policy
+
+NAME = "routes-few"
+
+
+def line(world: str = NAME, **changes: Any) -> EvidenceLine:
+    features = {"accuracy": (0.05, 0.01, 0.09), "bits": (0.1, 0.0, 0.2)}
+    fields = {
+        "world": world,
+        "seed": 0,
+        "features": {"labels": features, "truth": {**features, "search": (0.2, 0.1, 0.3)}},
+        "numbers": {},
+        "longest": 8.0,
+        "flops": 7.0,
+        "seconds": 1.0,
+        "revision": "abc",
+        "created": "now",
+    }
+    return EvidenceLine(**{**fields, **changes})
+
+
+def fill(results: Path, world: str = NAME, lead: float = 0.2) -> Store:
+    """Online beats offline on three prompts of four and ties on the fourth."""
+    store = Store(results)
+    for seed in SEEDS:
+        ground = [0.1, 0.2, 0.3, 0.4]
+        better = [0.1 + lead, 0.2 + lead, 0.3 + lead, 0.4]
+        store.add(policy("sft", seed, ground, variant=world))
+        store.add(policy("dpo", seed, ground, 0.3, variant=world, flops=3.0))
+        store.add(policy("online-dpo", seed, better, 0.3, variant=world, flops=5.0))
+    return store
+
+
+def test_the_study_is_wide_enough():
+    assert len(WORLDS) >= 40
+    families = set(FAMILIES.values())
+    assert len(families) >= 6
+    assert set(FAMILIES) == set(WORLDS)
+
+
+def test_families_take_turns():
+    first = [FAMILIES[name] for name in WORLDS][: len(set(FAMILIES.values()))]
+    assert len(set(first)) == len(first)
+
+
+def test_the_gain_is_the_share_of_prompts_won_less_a_half(tmp_path: Path):
+    found = gain(Table(fill(tmp_path)), NAME)
+    assert found.value == pytest.approx((3 * 1 + 0.5) / 4 - 0.5)
+    assert gain(Table(fill(tmp_path / "worse", lead=-0.05)), NAME).value == pytest.approx(-0.375)
+
+
+def test_settings_are_tuned_before_a_gain_is_read(tmp_path: Path):
+    store = Store(tmp_path)
+    for arm, value in (("sft", None), ("dpo", 0.3), ("online-dpo", 0.3)):
+        store.add(policy(arm, TUNING[0], [0.1, 0.2], value, variant=NAME))
+    with pytest.raises(NoEstimate, match="not tuned"):
+        gain(Table(store), NAME)
+
+
+def test_a_world_is_measured_where_gain_and_evidence_are_there(tmp_path: Path):
+    results = tmp_path / "prediction"
+    fill(results)
+    assert measured_worlds(results, "labels") == ()
+    keep(line("secret-few"), results)
+    assert measured_worlds(results, "labels") == ()
+    keep(line(flops=6.0), results)
+    keep(line(), results)
+    (world,) = measured_worlds(results, "truth")
+    assert (world.name, world.family) == (NAME, "routes")
+    assert world.gain == pytest.approx(0.375)
+    assert world.features["search"] == (0.2, 0.1, 0.3)
+    assert "search" not in measured_worlds(results, "labels")[0].features
+    # The newest line of a world counts.
+    assert world.costs == {"online-dpo": 5.0, "dpo": 3.0, "evidence": 7.0}
+    assert collecting.found(results) == {}
+    assert "Too few" in collecting.text_of({})
+
+
+def test_nothing_is_run_twice_and_what_is_late_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ran: list[str] = []
+
+    def conducted(needs: Any, seeds: Any, place: Any, told: Any) -> list[str]:
+        ran.extend(needs)
+        return []
+
+    monkeypatch.setattr(running, "conduct", conducted)
+    monkeypatch.setattr(running, "_evidence", lambda name, place: line(name))
+    place = Place(store=Store(tmp_path / "prediction"), work=tmp_path / "work")
+    told: list[str] = []
+    assert running.run(place, told.append, (NAME,)) == []
+    assert running.run(place, told.append, (NAME,)) == []
+    assert told == [f"{NAME}: evidence"]
+    assert list(evidence_lines(tmp_path / "prediction")) == [NAME]
+    assert ran == [NAME, NAME]
+    late = Place(store=place.store, work=place.work, until=time.monotonic() - 1)
+    assert running.run(late, told.append, (NAME,)) == [f"{NAME}: the time was up"]
+
+
+def test_whoever_has_no_verifier_sees_no_truth():
+    grades = ((0.1, 0.2, 0.3, 0.4),) * 2
+    start = made.pool(grades={"verifier": grades, "independent": grades, "truth": grades})
+    both = made.evidence(start=start, offline=start)
+    blind = running.without_truth(both)
+    assert blind.offline is not None
+    for pool in (blind.start, blind.offline):
+        assert set(pool.grades) == {"verifier", "independent"}
+    assert set(both.start.grades) == {"verifier", "independent", "truth"}

@@ -120,23 +120,26 @@ def run(
 def prediction(
     *,
     results: Results = Path("results"),
-    write: Annotated[
+    models: Annotated[
         Path | None, typer.Option(help="Write the models, fitted on all worlds, to this file.")
     ] = None,
-    table: Annotated[bool, typer.Option("--table", help="Show every world.")] = False,
+    write: Annotated[Path | None, typer.Option(help="Fill this document's blocks.")] = None,
 ) -> None:
     """How well `diagnose` predicts, from the finished lines; and the models that it reads."""
     from allroads import files
-    from allroads.lab.study.prediction import collecting
+    from allroads.lab.study.prediction import collecting, document
+    from allroads.report.blocks import fill
 
     found = collecting.found(results / PREDICTION)
     typer.echo(collecting.text_of(found))
-    if table:
-        for one in found.values():
-            typer.echo(f"\n{collecting.table_of(one.held)}")
+    fitted = collecting.models(results / PREDICTION)
+    if models is not None:
+        files.write_text(models, fitted.model_dump_json(indent=1) + "\n")
+        typer.echo(f"Models: {models.resolve()}")
     if write is not None:
-        text = collecting.models(results / PREDICTION).model_dump_json(indent=1)
-        files.write_text(write, text + "\n")
+        blocks = document.blocks(found, fitted)
+        files.write_text(write, fill(write.read_text("utf-8"), blocks))
+        typer.echo(f"Tables: {write.resolve()}")
 
 
 @app.command()

@@ -1,19 +1,15 @@
-"""The studies' numbers as Markdown: the blocks of docs/findings.md, made from the record alone.
-
-A page holds `<!-- study: NAME -->` and `<!-- end -->`; `fill` writes what belongs between.
-"""
+"""The studies' numbers as Markdown: the blocks of docs/findings.md, made from the record alone."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
+from functools import partial
 
-from allroads.report import numbers, study_tables
+from allroads.report import blocks, numbers, study_tables
 from allroads.report.study import KINDS, headline
 from allroads.report.tables import Table
 from allroads.studies import Study
 
-_BLOCK = re.compile(r"(<!-- study: ([a-z ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 _PLAIN = str.maketrans({"\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": " ",
                         "\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "±": "+-", "×": "x",
                         "|": r"\|", "<": "&lt;", "\n": " "})  # fmt: skip
@@ -21,8 +17,7 @@ _PLAIN = str.maketrans({"\N{NO-BREAK SPACE}": " ", "\N{NARROW NO-BREAK SPACE}": 
 
 def study_markdown(study: Study) -> str:
     """Every block with its marks, for a page that has none yet."""
-    return "\n".join(f"<!-- study: {name} -->\n{write(study)}<!-- end -->\n"
-                     for name, write in BLOCKS.items())  # fmt: skip
+    return blocks.marked(_of_study(study))
 
 
 def fill(page: str, study: Study) -> str:
@@ -31,15 +26,11 @@ def fill(page: str, study: Study) -> str:
     Raises:
         ValueError: when a block's name is not one of `BLOCKS`, or the page has none.
     """
-    names = [name for _, name, *_ in _BLOCK.findall(page)]
-    unknown = [name for name in names if name not in BLOCKS]
-    if unknown or not names:
-        raise ValueError(
-            f"the page's blocks should be among {', '.join(BLOCKS)}, got {', '.join(names)}"
-            if names
-            else "the page has no block: put <!-- study: verdicts --> and <!-- end --> into it"
-        )
-    return _BLOCK.sub(lambda found: f"{found[1]}{BLOCKS[found[2]](study)}{found[4]}", page)
+    return blocks.fill(page, _of_study(study))
+
+
+def _of_study(study: Study) -> dict[str, Callable[[], str]]:
+    return {name: partial(write, study) for name, write in BLOCKS.items()}
 
 
 def _verdicts(study: Study) -> str:
@@ -83,9 +74,8 @@ def _by_world(rows: Iterable, write: Callable[[list], Table]) -> str:
 
 def _of(table: Table) -> str:
     """A table of the page in Markdown, what qualifies a cell in brackets."""
-    lines = [list(table.columns), ["---"] * len(table.columns)]
-    lines += [[_cell(cell.text, cell.sub) for cell in row] for row in table.rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = [[_cell(cell.text, cell.sub) for cell in row] for row in table.rows]
+    return blocks.table(table.columns, rows)
 
 
 def _cell(text: str, notes: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from allroads.lab.study.lines import Store
 from allroads.lab.study.measured import NoEstimate
-from allroads.lab.study.prediction import collecting, running
+from allroads.lab.study.prediction import collecting, document, running
 from allroads.lab.study.prediction.measured import (
     SEEDS,
     EvidenceLine,
@@ -22,6 +22,7 @@ from allroads.lab.study.prediction.measured import (
 from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
 from allroads.lab.study.running import Place
 from allroads.lab.study.table import TUNING, Table
+from allroads.report import blocks
 from tests.diagnosis import made
 from tests.lab.study.making import policy
 
@@ -132,3 +133,47 @@ def test_whoever_has_no_verifier_sees_no_truth():
     for pool in (blind.start, blind.offline):
         assert set(pool.grades) == {"verifier", "independent"}
     assert set(both.start.grades) == {"verifier", "independent", "truth"}
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen worlds of seven families: online wins where the verifier is the more accurate."""
+    results = tmp_path_factory.mktemp("study") / "prediction"
+    for at, name in enumerate(list(WORLDS)[:16]):
+        ahead = at % 2 == 0
+        fill(results, name, 0.2 if ahead else -0.05)
+        accuracy = (0.05 if ahead else -0.05) + 0.001 * at
+        features = {"accuracy": (accuracy, accuracy, accuracy), "bits": (0.01 * at, 0.0, 0.2)}
+        keep(line(name, features={"labels": features, "truth": features}), results)
+    return results
+
+
+def test_families_are_predicted_from_the_others(several: Path):
+    found = collecting.found(several)
+    assert set(found) == {"labels"}  # Nobody searched.
+    one = found["labels"]
+    assert (one.calibration.worlds, one.calibration.signs) == (16, 1.0)
+    assert one.calibration.families == 7
+    assert "16 worlds of 7 families" in collecting.text_of(found)
+    assert len(one.worst) == 5
+
+
+def test_the_documents_blocks_are_filled(several: Path):
+    found, models = collecting.found(several), collecting.models(several)
+    page = fill_page(document.blocks(found, models))
+    assert all(f"| {name} | " in page for name in list(WORLDS)[:16])
+    assert "| worlds, families | 16, 7 |" in page
+    assert "| of these right (aim: 90 %) | 100% |" in page
+    assert "- **labels**: gain = " in page
+    assert fill_page(document.blocks({}, collecting.models(several / "nothing"))).count("None") == 3
+
+
+def fill_page(every: dict[str, Any]) -> str:
+    return blocks.fill(blocks.marked({name: lambda: "old\n" for name in every}), every)
+
+
+def test_a_page_without_a_block_is_refused():
+    with pytest.raises(ValueError, match="calibration"):
+        blocks.fill("# A page\n", {"calibration": lambda: ""})
+    with pytest.raises(ValueError, match="verdicts"):
+        blocks.fill("<!-- study: verdicts -->\n<!-- end -->\n", {"calibration": lambda: ""})

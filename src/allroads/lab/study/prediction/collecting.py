@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,18 +74,6 @@ def text_of(results: dict[str, Found]) -> str:
             "  worst: " + "; ".join(_words(held) for held in one.worst),
         ]
     return "\n".join(out) if out else "Too few worlds have been measured to say anything."
-
-
-def table_of(held: Sequence[Held]) -> str:
-    """Every world in a row of a Markdown table, the largest measured gain first."""
-    rows = ["| World | Family | Gain | Predicted (90 %) |", "|---|---|---|---|"]
-    for one in sorted(held, key=lambda held: -held.world.gain):
-        rows.append(
-            f"| {one.world.name} | {one.world.family} | {one.world.gain:+.3f} (se "
-            f"{one.world.error:.3f}) | {one.prediction.gain:+.3f} ({one.prediction.low:+.3f} to "
-            f"{one.prediction.high:+.3f}) |"
-        )
-    return "\n".join(rows)
 
 
 def _miss(held: Held) -> float:

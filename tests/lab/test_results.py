@@ -109,7 +109,9 @@ def test_only_roads_that_were_scored_have_a_proxy(grown: Grown):
 def test_the_start_has_not_gone_anywhere(grown: Grown):
     start = only(grown.results, "sft", None)
     assert start.kl.value == pytest.approx(0.0, abs=1e-5)
-    assert start.selection == 0.0
+    assert start.selection == pytest.approx(
+        0.0, abs=1e-5
+    )  # Less the price of a KL that is rounding.
     assert all(p.kl.value > 1e-3 for p in grown.results.points if p.road != "sft")
 
 

@@ -114,6 +114,7 @@ def measure_policy(
         "metric": per_prompt(bench.metric(flat)),
         "metric_train": float(np.mean(bench.metric(train))) if train else None,
         "kl": per_prompt(bench.log_ratio(flat)),
+        "entropy": per_prompt([-one.logprob for one in flat]),
         "proxy": None if proxy is None else _known(_mean(proxy(rows_of(flat)))),
         "selection": _mean(bench.selection_scorer(rows_of(selection))),
         "length": per_prompt([len(one.tokens) for one in flat]),

@@ -20,7 +20,7 @@ from allroads.evaluation.graders import Grade
 from allroads.lab.config import CompareConfig
 from allroads.lab.execute import FAILED, PARAPHRASED, result_path
 from allroads.lab.jobs import SELECTION, Cell, Plan
-from allroads.lab.selection import worth
+from allroads.lab.selection import preference, worth
 from allroads.lab.verdict import to_mean
 from allroads.records import Answer, Bin, Cost, Failure, LedgerRow, Mean, RewardModelRow, Sample
 
@@ -46,7 +46,9 @@ class Moment:
     proxy: NDArray | None
     check: NDArray | None
     selection: float
-    """What settings are selected by: see `lab.selection`."""
+    """Worth by the selection scorer: see `lab.selection`."""
+    preference: tuple[bool, float]
+    """What settings are selected by; whether it is within reach, first."""
     answers: list[list[dict[str, Any]]]
     """By seed: one answer to each test prompt."""
 
@@ -81,7 +83,7 @@ class Reader:
         would be those that went well.
         """
         start = {
-            cell.seed: self._records(cell)[-1]["selection"]
+            cell.seed: self._records(cell)[-1]
             for cell in self._plan.cells
             if cell.road == self._plan.cells[0].road
         }
@@ -276,7 +278,7 @@ class Reader:
 
 
 def _moment(
-    cells: Sequence[Cell], rows: Sequence[dict[str, Any]], start: dict[int, float]
+    cells: Sequence[Cell], rows: Sequence[dict[str, Any]], start: dict[int, dict[str, Any]]
 ) -> Moment:
     def table(name: str) -> NDArray:
         return np.array([row[name] for row in rows], dtype=float)
@@ -285,8 +287,13 @@ def _moment(
         values = [row.get(name) for row in rows]
         return None if any(v is None for v in values) else np.array(values, dtype=float)
 
-    gains = [row["selection"] - start[cell.seed] for cell, row in zip(cells, rows, strict=True)]
+    before = [start[cell.seed] for cell in cells]
+    gains = [row["selection"] - was["selection"] for row, was in zip(rows, before, strict=True)]
     kl = table("kl")
+    value = worth(float(np.mean(gains)), float(kl.mean()))
+    # Runs of versions before 2026-11-28 did not keep it.
+    known = all("entropy" in was for was in before)
+    reach = float(np.mean([was["entropy"] for was in before])) if known else None
     return Moment(
         cell=cells[0],
         fraction=rows[0]["fraction"],
@@ -298,7 +305,8 @@ def _moment(
         metric_train=per_seed("metric_train"),
         proxy=per_seed("proxy"),
         check=table("check") if all("check" in row for row in rows) else None,
-        selection=worth(float(np.mean(gains)), float(kl.mean())),
+        selection=value,
+        preference=preference(value, float(kl.mean()), reach),
         answers=[row["answers"] for row in rows],
     )
 

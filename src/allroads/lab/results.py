@@ -109,8 +109,8 @@ def check_finished(folder: Path, plan: Plan, manifest: dict[str, Any]) -> None:
 
 
 def selected(moments: dict[str, list[Moment]]) -> dict[str, Moment]:
-    """Each road at the setting and moment that the selection scorer prefers."""
-    return {road: max(rows, key=lambda m: m.selection) for road, rows in moments.items()}
+    """Each road at the setting and moment that the selection scorer prefers within its reach."""
+    return {road: max(rows, key=lambda m: m.preference) for road, rows in moments.items()}
 
 
 _SHARED_GAIN = 0.5

@@ -23,3 +23,20 @@ def worth(score: float, kl: float) -> float:
         kl: from the start policy, nats per completion; an estimate below zero counts as zero.
     """
     return score - PRICE * max(kl, 0.0)
+
+
+def preference(worth: float, kl: float, reach: float | None) -> tuple[bool, float]:
+    """Orders settings, the best last: those within reach by their worth, then the nearest.
+
+    A policy that gives one typical answer of the start policy, always the same, is as far from it
+    as the start policy has entropy. Whoever is farther gives answers that the start policy hardly
+    ever does, and of those the scorer, which is fitted to the start policy's samples, knows
+    nothing: no score there is believed. Over 41 tuned roads on 12 worlds this halves what selection
+    loses (0.066 of true reward to 0.031; LOG.md, 2026-11-28). It has no constant to be tuned.
+
+    Args:
+        worth: as above.
+        kl: from the start policy, nats per completion.
+        reach: the start policy's entropy, nats per completion; None: no limit.
+    """
+    return (False, -kl) if reach is not None and kl > reach else (True, worth)

@@ -15,8 +15,9 @@ ALPHA = 0.05
 
 RULE = (
     "Every road is taken at the setting (and moment of its training) that the selection scorer "
-    "prefers at a price of {price:g} log-odds for a nat of KL, then compared with {baseline} on "
-    "the same held-out prompts and seeds. 'Better' or 'worse' needs a paired two-way (seed, "
+    "prefers at a price of {price:g} log-odds for a nat of KL, no farther from the start policy "
+    "than that one has entropy, then compared with {baseline} on the same held-out prompts and "
+    "seeds. 'Better' or 'worse' needs a paired two-way (seed, "
     "prompt) t test at 5 %, Holm-adjusted over all comparisons on this page; 'equivalent' needs "
     "two one-sided tests at 5 % against a margin of {margin:g}; anything else is undecided. A "
     "setting that cannot be trained with one seed is left out with all. One seed gives no "

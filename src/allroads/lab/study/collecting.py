@@ -278,8 +278,7 @@ def _difficulty(store: Store, variant: str) -> DifficultyRow | None:
         return None
     reached = []
     for learner, by_seed in curves.items():
-        # Curves end where they reach the level: the greatest amount that every seed was given.
-        most = min(max(count for count, _ in curve) for curve in by_seed.values())
+        most = max(count for curve in by_seed.values() for count, _ in curve)
         last = [value for curve in by_seed.values() for count, value in curve if count == most]
         reached.append(f"the {learner} reaches {np.mean(last):.2f} with {most:,}")
     return DifficultyRow(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allroads.evaluation import scorers
-from allroads.lab.selection import worth
+from allroads.lab.selection import preference, worth
 from allroads.lab.study.lines import Cell, Moment, PolicyLine, ScorerLine, Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.variants import START
@@ -55,10 +55,12 @@ class Table:
 
     Args:
         store: where the lines are.
+        reach: the start policy's entropy by variant, nats per completion: beyond it no setting is
+            chosen (see `lab.selection`). The registered studies have none: they said so beforehand.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, reach: Mapping[str, float] | None = None) -> None:
+        self._store, self._reach = store, reach or {}
         self._policies = cache(self._read_policies)
         self._scorers = cache(self._read_scorers)
 
@@ -80,7 +82,7 @@ class Table:
         Raises:
             NoEstimate: when its tuning cells are not all there.
         """
-        best: tuple[float, Setting] | None = None
+        best: tuple[tuple[bool, float], Setting] | None = None
         trials = self._trials(variant, arm)
         start = self._trials(variant, START)[0].lines
         count = 0
@@ -101,8 +103,10 @@ class Table:
                     fraction=moment.fraction,
                     trials=0,
                 )
-                if best is None or np.mean(gains) > best[0]:
-                    best = float(np.mean(gains)), found
+                kl = float(np.mean([row.moments[at].kl for row in rows]))
+                rank = preference(float(np.mean(gains)), kl, self._reach.get(variant))
+                if best is None or rank > best[0]:
+                    best = rank, found
         if best is None:
             raise NoEstimate(
                 f"{variant}, {arm}: not tuned yet, or every trial failed (seeds {TUNING})"

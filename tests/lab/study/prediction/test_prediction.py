@@ -35,7 +35,7 @@ def line(world: str = NAME, **changes: Any) -> EvidenceLine:
         "world": world,
         "seed": 0,
         "features": {"labels": features, "truth": {**features, "search": (0.2, 0.1, 0.3)}},
-        "numbers": {},
+        "numbers": {"own": -2.0},
         "longest": 8.0,
         "flops": 7.0,
         "seconds": 1.0,
@@ -109,6 +109,7 @@ def test_nothing_is_run_twice_and_what_is_late_is_said(
 
     def conducted(needs: Any, seeds: Any, place: Any, told: Any) -> list[str]:
         ran.extend(needs)
+        assert place.reach == {NAME: 2.0}
         return []
 
     monkeypatch.setattr(running, "conduct", conducted)

@@ -40,6 +40,11 @@ class EvidenceLine(Record):
     revision: str
     created: str
 
+    @property
+    def reach(self) -> float:
+        """The start policy's entropy, nats per completion: see `lab.selection`."""
+        return -self.numbers["own"]
+
 
 def evidence_lines(results: Path) -> dict[str, EvidenceLine]:
     """By world; the newest line of each."""
@@ -62,6 +67,12 @@ def _file(results: Path) -> Path:
     return results.with_suffix(".jsonl")
 
 
+def table_of(results: Path) -> Table:
+    """The study's cells, settings chosen within each start policy's reach."""
+    reach = {name: line.reach for name, line in evidence_lines(results).items()}
+    return Table(Store(results), reach)
+
+
 def gain(table: Table, world: str, seeds: Sequence[int] = SEEDS) -> stats.Estimate:
     """P(the online answer beats the offline answer to the same prompt, ties half) - 1/2.
 
@@ -81,14 +92,16 @@ def measured_worlds(results: Path, graded: str) -> tuple[World, ...]:
         results: folder of the study's lines.
         graded: 'labels' or 'truth'.
     """
-    table, lines, out = Table(Store(results)), evidence_lines(results), []
+    table, lines, out = table_of(results), evidence_lines(results), []
     for name in WORLDS:
+        if name not in lines:
+            continue
         try:
             found = gain(table, name)
             costs = {arm: table.flops(name, arm, SEEDS) for arm in (ONLINE, OFFLINE)}
         except NoEstimate:
             continue
-        if name not in lines or found.standard_error is None:
+        if found.standard_error is None:
             continue
         line = lines[name]
         out.append(

@@ -56,13 +56,13 @@ def run(place: Place, told: Callable[[str], None], names: tuple[str, ...] = ()) 
         if time.monotonic() > place.until:
             left.append(f"{name}: the time was up")
             continue
-        left += conduct({name: {OFFLINE: False, ONLINE: False}}, SEEDS, place, heard)
+        # The evidence first: how far settings may lie is read from it.
         if name not in evidence_lines(place.store.folder):
-            if time.monotonic() > place.until:
-                left.append(f"{name}: its evidence (the time was up)")
-                continue
             keep(_evidence(name, place), place.store.folder)
             told(f"{name}: evidence")
+        reach = {name: evidence_lines(place.store.folder)[name].reach}
+        here = replace(place, reach=reach)
+        left += conduct({name: {OFFLINE: False, ONLINE: False}}, SEEDS, here, heard)
     return left
 
 

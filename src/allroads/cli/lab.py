@@ -174,14 +174,15 @@ def difficulty(
     results: Results = Path("results"),
 ) -> None:
     """Measure how much data a fixed verifier and a fixed generator need on each world."""
-    from allroads.lab.study.difficulty import Curve, measure_all
+    from allroads.lab.study.difficulty import Curve, distinct, measure_all
     from allroads.lab.study.lines import CurveLine, Store
     from allroads.lab.study.variants import VARIANTS, variant
 
     if world and variant(world).needs_model:
         raise ConfigError(f"--world {world}: difficulties are measured on worlds without a model")
     store = Store(results)
-    chosen = [variant(world)] if world else [v for v in VARIANTS.values() if not v.needs_model]
+    every = [v for v in VARIANTS.values() if not v.needs_model]
+    chosen = [variant(world)] if world else distinct(every)
     curves = [
         Curve(
             one,

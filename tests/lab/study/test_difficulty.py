@@ -4,9 +4,9 @@ import pytest
 
 from allroads.data.worlds import make_world
 from allroads.lab.study import difficulty
-from allroads.lab.study.difficulty import COUNTS, Curve, Trial, measure, measure_all
+from allroads.lab.study.difficulty import COUNTS, Curve, Trial, distinct, measure, measure_all
 from allroads.lab.study.lines import CurveLine
-from allroads.lab.study.variants import variant
+from allroads.lab.study.variants import VARIANTS, variant
 from tests.lab.study.test_running import TINY
 
 
@@ -67,3 +67,9 @@ def test_curves_in_several_processes_are_those_of_one(monkeypatch: pytest.Monkey
 
     assert len(lines(1)) == 2
     assert lines(2) == lines(1)
+
+
+def test_a_task_is_measured_once_however_much_a_study_draws_of_it():
+    every = [one for one in VARIANTS.values() if not one.needs_model]
+    left = {one.name for one in every} - {one.name for one in distinct(every)}
+    assert left == {"routes-third", "routes-wide"}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -88,6 +88,14 @@ class Trial:
     learner: Learner
     count: int
     seed: int
+
+
+def distinct(variants: Iterable[Variant]) -> list[Variant]:
+    """The first of those that pose one task: how many pairs a study draws is no difficulty of it."""
+    first: dict[object, Variant] = {}
+    for one in variants:
+        first.setdefault((one.world, *sorted(one.options.items())), one)
+    return list(first.values())
 
 
 def measure(trial: Trial) -> float:

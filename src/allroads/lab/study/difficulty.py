@@ -91,7 +91,7 @@ class Trial:
 
 
 def distinct(variants: Iterable[Variant]) -> list[Variant]:
-    """The first of those that pose one task: how many pairs a study draws is no difficulty of it."""
+    """The first of those that pose one task; how much a study draws of it makes it no harder."""
     first: dict[object, Variant] = {}
     for one in variants:
         first.setdefault((one.world, *sorted(one.options.items())), one)

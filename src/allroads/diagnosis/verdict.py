@@ -158,14 +158,15 @@ class _Weighed:
 
     @property
     def more_pairs(self) -> int | None:
-        """The fewest further pairs that would teach the verifier a noticeable amount."""
+        """The fewest further pairs that would teach the verifier a noticeable amount, roughly."""
         verifier = next(curve for curve in self.curves if curve.learner == "verifier")
         if not verifier.learned:
             return None
         last = [point for point in verifier.points if not point.extrapolated][-1]
         for point in verifier.points:
             if point.extrapolated and last.nll.value - point.nll.value >= _STEEP:
-                return point.count - self.evidence.pairs
+                more = point.count - self.evidence.pairs
+                return round(more, 2 - len(str(more)))
         return None
 
     def headline(self, advice: Advice) -> str:
@@ -232,14 +233,23 @@ class _Weighed:
         """What would change the advice."""
         out = []
         if self.prediction is not None:
+            target = COUNTS if advice in ("offline", "cannot tell", "collect") else 0.0
             for feature in self.prediction.features:
-                if feature.coefficient:
-                    target = COUNTS if advice in ("offline", "cannot tell", "collect") else 0.0
-                    needed = feature.value + (target - self.prediction.gain) / feature.coefficient
+                if not feature.coefficient:
+                    continue
+                needed = feature.value + (target - self.prediction.gain) / feature.coefficient
+                low, high = feature.known
+                if low <= needed <= high:
                     out.append(
                         f"With everything else as it is, {feature.name} at {needed:+.3f} instead "
-                        f"of {feature.value:+.3f} would put the expected gain at {target:+.2f}."
+                        f"of {feature.value:+.3f} would put the expected gain at {target:+.2f} "
+                        f"({feature.name}: {feature.meaning})."
                     )
+            if not out:
+                out.append(
+                    "None of these numbers would by itself bring the expected gain to "
+                    f"{target:+.2f}, within what the worlds of the study had."
+                )
         if self.more_pairs is not None:
             out.append(
                 f"About {self.more_pairs:,} more pairs would still teach the reward model "

@@ -1,0 +1,125 @@
+"""Which of five pieces of advice follows; the rules are those of docs/diagnosis.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from allroads.diagnosis.model import Model
+from allroads.diagnosis.verdict import diagnose
+from allroads.evidence import Evidence, Pool
+from allroads.seeding import child
+from tests.diagnosis import made
+
+PROMPTS, SAMPLES = 40, 16
+
+
+def pools(better: float) -> tuple[Pool, Pool]:
+    """The truth is what the verifier says; the offline policy is `better` than the start policy."""
+    rng = child(0, "verdict", "pools")
+    scores = rng.normal(size=(PROMPTS, SAMPLES))
+    rows = tuple(map(tuple, scores.tolist()))
+    grades = {"verifier": rows, "generator": rows, "truth": rows}
+    theirs = tuple(map(tuple, (scores + better).tolist()))
+    start = made.pool(PROMPTS, SAMPLES, grades=grades)
+    offline = made.pool(PROMPTS, SAMPLES, grades={**grades, "truth": theirs})
+    return start, offline
+
+
+EASY, HARD, NONE = [1.5, -1.0, *[0.0] * 22], [0.4] * 24, [0.0] * 24
+"""Weights of the truth: of two features, of all 24, of none."""
+
+
+def evidence(
+    *,
+    truth: Sequence[float] = EASY,
+    better: float = 0.0,
+    counts: tuple[int, ...] = (64, 128, 256),
+) -> Evidence:
+    """A verifier that sees the truth's features alone, and a generator that sees all."""
+    found = made.log_linear(
+        np.array(truth),
+        seen_by={"verifier": slice(0, 2 if truth is EASY else 24), "generator": slice(0, 24)},
+        counts=counts,
+        orders=3,
+        test=400,
+        rng=child(1, "verdict", "labels"),
+        fresh=False,
+    )
+    start, offline = pools(better)
+    return found.model_copy(update={"start": start, "offline": offline})
+
+
+def model(gain: float, scatter: float, coefficient: float = 0.0, high: float = 1.0) -> Model:
+    """Says this gain of everybody whose accuracies are equal."""
+    return Model(
+        names=("accuracy",),
+        intercept=gain,
+        coefficients=(coefficient,),
+        scatter=scatter,
+        uncertainty=((0.0, 0.0), (0.0, 0.0)),
+        ranges=((-1.0, high),),
+        worlds=40,
+        families=7,
+    )
+
+
+def advice(found: Evidence, one: Model | None) -> str:
+    return diagnose(found, {} if one is None else {"labels": one, "truth": one}).advice
+
+
+def test_without_a_model_or_anything_learned_nothing_is_told():
+    found = diagnose(evidence(), {})
+    assert found.advice == "cannot tell"
+    assert "no model" in found.unpredicted
+    found = diagnose(evidence(truth=NONE), {"truth": model(0.2, 0.01)})
+    assert found.advice == "cannot tell"
+    assert "neither learner has learned" in found.headline
+
+
+def test_a_loss_or_too_small_a_gain_is_offline():
+    assert advice(evidence(), model(-0.1, 0.05)) == "offline"
+    # Above 0 almost surely, and all of the interval below what counts.
+    assert advice(evidence(), model(0.01, 0.004)) == "offline"
+
+
+def test_a_sure_gain_is_online_unless_search_wins_it_too():
+    # The offline policy is three deviations ahead: the best of eight does not reach it.
+    assert advice(evidence(better=3.0), model(0.2, 0.05)) == "online"
+    # Here it is the start policy itself, and the best of eight of sixteen nearly always wins.
+    assert advice(evidence(better=0.0), model(0.2, 0.05)) == "best-of-n"
+    assert advice(evidence(better=0.0), model(0.6, 0.05)) == "online"
+
+
+def test_an_open_sign_asks_for_pairs_where_the_verifier_still_learns():
+    found = diagnose(evidence(truth=HARD, counts=(32, 64, 128, 256)), {"truth": model(0.0, 0.2)})
+    assert found.advice == "collect"
+    assert found.more_pairs == 260  # Twice the pairs; nobody needs more than two digits.
+    assert "about 260 more pairs" in found.headline
+    # With 8,192 pairs two weights are known as well as they ever will be.
+    assert advice(evidence(counts=(2048, 4096, 8192)), model(0.0, 0.2)) == "cannot tell"
+
+
+def test_what_would_change_it_is_within_what_the_worlds_had():
+    found = diagnose(evidence(), {"truth": model(-0.1, 0.03, coefficient=1.0)})
+    assert found.prediction is not None
+    (feature,) = found.prediction.features
+    needed = feature.value + 0.03 - found.prediction.gain
+    assert f"accuracy at {needed:+.3f}" in found.changes[0]
+    far = diagnose(evidence(), {"truth": model(-0.1, 0.03, coefficient=0.01)})
+    assert far.changes[0].startswith("None of these numbers")
+
+
+def test_the_better_model_needs_its_grader():
+    found = evidence()
+    blind = {name: rows for name, rows in found.start.grades.items() if name != "truth"}
+    unseeing = found.model_copy(
+        update={"start": found.start.model_copy(update={"grades": blind}), "offline": None}
+    )
+    models = {"labels": model(-0.3, 0.01), "truth": model(0.3, 0.01)}
+    seen, unseen = diagnose(found, models).prediction, diagnose(unseeing, models).prediction
+    assert seen is not None
+    assert unseen is not None
+    assert (seen.gain, unseen.gain) == (pytest.approx(0.3), pytest.approx(-0.3))

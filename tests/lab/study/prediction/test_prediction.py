@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from allroads.diagnosis.model import fitted
 from allroads.lab.study.lines import Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.prediction import collecting, document, running
@@ -27,6 +28,7 @@ from tests.diagnosis import made
 from tests.lab.study.making import policy
 
 NAME = "routes-few"
+RESULTS = Path(__file__).parents[4] / "results"
 
 
 def line(world: str = NAME, **changes: Any) -> EvidenceLine:
@@ -178,3 +180,22 @@ def test_a_page_without_a_block_is_refused():
         blocks.fill("# A page\n", {"calibration": lambda: ""})
     with pytest.raises(ValueError, match="verdicts"):
         blocks.fill("<!-- study: verdicts -->\n<!-- end -->\n", {"calibration": lambda: ""})
+
+
+def test_the_shipped_models_are_fitted_on_the_committed_lines():
+    shipped, made = fitted(), collecting.models(RESULTS / "prediction").models
+    assert set(shipped) == set(made) == {"labels", "truth"}
+    for name, one in shipped.items():
+        assert one.names == made[name].names == collecting.READS[name]
+        assert one.coefficients == pytest.approx(made[name].coefficients, rel=1e-6)
+        assert (one.intercept, one.scatter) == pytest.approx(
+            (made[name].intercept, made[name].scatter), rel=1e-6
+        )
+
+
+def test_the_document_says_what_the_lines_say():
+    every = document.blocks(
+        collecting.found(RESULTS / "prediction"), collecting.models(RESULTS / "prediction")
+    )
+    page = (RESULTS.parent / "docs" / "diagnosis.md").read_text("utf-8")
+    assert blocks.fill(page, every) == page

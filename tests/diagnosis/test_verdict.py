@@ -77,6 +77,7 @@ def test_without_a_model_or_anything_learned_nothing_is_told():
     found = diagnose(evidence(truth=NONE), {"truth": model(0.2, 0.01)})
     assert found.advice == "cannot tell"
     assert "neither learner has learned" in found.headline
+    assert "label more pairs" in found.next_step
 
 
 def test_a_loss_or_too_small_a_gain_is_offline():

@@ -259,6 +259,11 @@ class _Weighed:
 
     def next_step(self, advice: Advice) -> str:
         """The cheapest one."""
+        if not self.code.learned:
+            return (
+                "Look at noise and shortcuts below; then label more pairs, or begin with a "
+                "stronger base model: from these, neither learner takes up what is preferred."
+            )
         return {
             "offline": "Train offline DPO; compare two betas on held-out pairs.",
             "best-of-n": f"Train the reward model and serve the best of {N}; compare it with "

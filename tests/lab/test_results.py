@@ -109,9 +109,7 @@ def test_only_roads_that_were_scored_have_a_proxy(grown: Grown):
 def test_the_start_has_not_gone_anywhere(grown: Grown):
     start = only(grown.results, "sft", None)
     assert start.kl.value == pytest.approx(0.0, abs=1e-5)
-    assert start.selection == pytest.approx(
-        0.0, abs=1e-5
-    )  # Less the price of a KL that is rounding.
+    assert start.selection == pytest.approx(0.0, abs=1e-5)  # Its KL is rounding.
     assert all(p.kl.value > 1e-3 for p in grown.results.points if p.road != "sft")
 
 
@@ -149,6 +147,22 @@ def test_selection_scores_are_gains_over_each_seeds_own_start_less_the_price_of_
     assert len(gains) == 2
     expected = np.mean(gains) - 0.3 * max(0.0, np.mean(nats))
     assert only(grown.results, "dpo", 0.5).selection == pytest.approx(expected)
+
+
+def test_no_setting_beyond_the_start_policys_entropy_is_selected(changed: Path, plan: Plan):
+    """Of DPO's settings one is far away, and the selection scorer is all for it."""
+    for job in evaluations(plan, "dpo", 0.2):
+        path = changed / "evaluations" / f"{job}.json"
+        value = files.read_json(path)
+        value["snapshots"][1].update(selection=500.0, kl=[99.0] * 20)
+        files.write_json(path, value)
+    assert not only(allroads.open_run(changed), "dpo", 0.2, 1.0).selected
+    for job in evaluations(plan, "sft", None):
+        path = changed / "evaluations" / f"{job}.json"
+        value = files.read_json(path)
+        value["snapshots"][-1]["entropy"] = [100.0] * 20
+        files.write_json(path, value)
+    assert only(allroads.open_run(changed), "dpo", 0.2, 1.0).selected
 
 
 def test_where_truth_and_selection_disagree_the_selection_decides(changed: Path, plan: Plan):

@@ -25,7 +25,7 @@ def worth(score: float, kl: float) -> float:
     return score - PRICE * max(kl, 0.0)
 
 
-def preference(worth: float, kl: float, reach: float | None) -> tuple[bool, float]:
+def preference(value: float, kl: float, reach: float | None) -> tuple[bool, float]:
     """Orders settings, the best last: those within reach by their worth, then the nearest.
 
     A policy that gives one typical answer of the start policy, always the same, is as far from it
@@ -35,8 +35,8 @@ def preference(worth: float, kl: float, reach: float | None) -> tuple[bool, floa
     loses (0.066 of true reward to 0.031; LOG.md, 2026-11-28). It has no constant to be tuned.
 
     Args:
-        worth: as above.
+        value: its worth.
         kl: from the start policy, nats per completion.
         reach: the start policy's entropy, nats per completion; None: no limit.
     """
-    return (False, -kl) if reach is not None and kl > reach else (True, worth)
+    return (False, -kl) if reach is not None and kl > reach else (True, value)

@@ -19,13 +19,14 @@ from allroads.lab.study.prediction.measured import (
     gain,
     keep,
     measured_worlds,
+    table_of,
 )
 from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
 from allroads.lab.study.running import Place
 from allroads.lab.study.table import TUNING, Table
 from allroads.report import blocks
 from tests.diagnosis import made
-from tests.lab.study.making import policy
+from tests.lab.study.making import moment, policy
 
 NAME = "routes-few"
 RESULTS = Path(__file__).parents[4] / "results"
@@ -75,6 +76,18 @@ def test_the_gain_is_the_share_of_prompts_won_less_a_half(tmp_path: Path):
     found = gain(Table(fill(tmp_path)), NAME)
     assert found.value == pytest.approx((3 * 1 + 0.5) / 4 - 0.5)
     assert gain(Table(fill(tmp_path / "worse", lead=-0.05)), NAME).value == pytest.approx(-0.375)
+
+
+def test_settings_lie_within_the_start_policys_reach(tmp_path: Path):
+    results = tmp_path / "prediction"
+    store = fill(results)
+    for seed in SEEDS:
+        far = moment([9.0] * 4, kl=2.5)
+        store.add(policy("online-dpo", seed, [], 1.0, variant=NAME, moments=(far,)))
+    keep(line(numbers={"own": -2.6}), results)
+    assert table_of(results).setting(NAME, "online-dpo").value == 1.0
+    keep(line(numbers={"own": -2.4}), results)
+    assert table_of(results).setting(NAME, "online-dpo").value == 0.3
 
 
 def test_settings_are_tuned_before_a_gain_is_read(tmp_path: Path):

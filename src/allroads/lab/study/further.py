@@ -34,14 +34,12 @@ _MAIN = (
 SEEDS = 5
 """Of the study's seeds those arms read the first so many at most."""
 _EVERYWHERE = ("sft", "dpo", "dpo-relabelled", "online-dpo", "best-of-n")
-"""The start, likelihood, cleaned labels, reinforcement, search: on every synthetic world."""
+"""The start, likelihood, cleaned labels, reinforcement, search: on every world."""
 
 
 def further(variant: str | None = None) -> Needs:
     """Arms by variant, at the setting that is tuned for each; of one variant, or all."""
-    rows: dict[str, Iterable[str]] = {
-        one.name: _EVERYWHERE for one in VARIANTS.values() if not one.needs_model
-    }
+    rows: dict[str, Iterable[str]] = dict.fromkeys(VARIANTS, _EVERYWHERE)
     rows["routes"] = _MAIN
     rows["routes-third"] = (*_EVERYWHERE, "rloo", "rloo-pair-prompts")
     return {

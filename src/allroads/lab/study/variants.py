@@ -158,6 +158,16 @@ def faster(recipe: Recipe, rate: float) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
+def _read_once(recipe: Recipe | None) -> Recipe:
+    """`longer`, but each pair is read once, by whatever reads pairs."""
+    assert recipe is not None
+    once = {
+        name: getattr(recipe, name).model_copy(update={"epochs": 1})
+        for name in ("reward", "policy")
+    }
+    return longer(recipe).model_copy(update=once)
+
+
 _NO_SLIP = {"slip": 0.0}
 _ALL = (
     Variant(
@@ -265,6 +275,10 @@ _TEXT = (
         says="continue film reviews as positively as a classifier sees (with --model)",
         world="sentiment",
         flawless={},
+        # A second reading of a pair is worse than a fresh pair: with seed 900 a reward model leaves
+        # 0.607 nats of a held-out label after 4,500 pairs read once, 0.739 after 1,500 read twice.
+        sizes={"pairs": 4500, "selection_pairs": 1800},
+        recipe=_read_once(defaults_of("sentiment").recipe),
         most_seeds=3,
         counts=0.1,
         betas=(0.1, 0.3, 1.0),

@@ -20,7 +20,7 @@ from allroads.evaluation.graders import Grade
 from allroads.lab.config import CompareConfig
 from allroads.lab.execute import FAILED, PARAPHRASED, result_path
 from allroads.lab.jobs import SELECTION, Cell, Plan
-from allroads.lab.selection import preference, worth
+from allroads.lab.selection import preference
 from allroads.lab.verdict import to_mean
 from allroads.records import Answer, Bin, Cost, Failure, LedgerRow, Mean, RewardModelRow, Sample
 
@@ -46,7 +46,7 @@ class Moment:
     proxy: NDArray | None
     check: NDArray | None
     selection: float
-    """Worth by the selection scorer: see `lab.selection`."""
+    """Gain over the start policy by the selection scorer, log-odds."""
     preference: tuple[bool, float]
     """What settings are selected by; whether it is within reach, first."""
     answers: list[list[dict[str, Any]]]
@@ -290,10 +290,10 @@ def _moment(
     before = [start[cell.seed] for cell in cells]
     gains = [row["selection"] - was["selection"] for row, was in zip(rows, before, strict=True)]
     kl = table("kl")
-    value = worth(float(np.mean(gains)), float(kl.mean()))
+    gain = float(np.mean(gains))
     # Runs of versions before 2026-11-28 did not keep it.
     known = all("entropy" in was for was in before)
-    reach = float(np.mean([was["entropy"] for was in before])) if known else None
+    entropy = float(np.mean([was["entropy"] for was in before])) if known else None
     return Moment(
         cell=cells[0],
         fraction=rows[0]["fraction"],
@@ -305,8 +305,8 @@ def _moment(
         metric_train=per_seed("metric_train"),
         proxy=per_seed("proxy"),
         check=table("check") if all("check" in row for row in rows) else None,
-        selection=value,
-        preference=preference(value, float(kl.mean()), reach),
+        selection=gain,
+        preference=preference(gain, float(kl.mean()), entropy),
         answers=[row["answers"] for row in rows],
     )
 

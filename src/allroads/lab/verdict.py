@@ -8,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from numpy.typing import NDArray
 
 from allroads import stats
-from allroads.lab.selection import PRICE
+from allroads.lab.selection import SHARE
 from allroads.records import Comparison, Mean, Verdict
 
 ALPHA = 0.05
 
 RULE = (
     "Every road is taken at the setting (and moment of its training) that the selection scorer "
-    "prefers at a price of {price:g} log-odds for a nat of KL, no farther from the start policy "
-    "than that one has entropy, then compared with {baseline} on the same held-out prompts and "
-    "seeds. 'Better' or 'worse' needs a paired two-way (seed, "
-    "prompt) t test at 5 %, Holm-adjusted over all comparisons on this page; 'equivalent' needs "
-    "two one-sided tests at 5 % against a margin of {margin:g}; anything else is undecided. A "
+    "prefers, no farther from the start policy than {share:.0%} of that one's entropy, then "
+    "compared with {baseline} on the same held-out prompts and seeds. 'Better' or 'worse' needs a "
+    "paired two-way (seed, prompt) t test at 5 %, Holm-adjusted over all comparisons on this page; "
+    "'equivalent' needs two one-sided tests at 5 % against a margin of {margin:g}; anything else "
+    "is undecided. A "
     "setting that cannot be trained with one seed is left out with all. One seed gives no "
     "verdict. Where a grader stands in for the truth, a verdict needs a grader that on held-out "
     "pairs is right more often than a coin, than length and than tf-idf (both fitted on the "
@@ -107,7 +107,7 @@ def decide(
         refusals: why nothing may be concluded, in plain sentences; empty when something may.
         failed: roads that could not be trained at any setting.
     """
-    rule = RULE.format(baseline=baseline, margin=margin, price=PRICE)
+    rule = RULE.format(baseline=baseline, margin=margin, share=SHARE)
     if refusals:
         headline = "No verdict: " + refusals[0]
         return Verdict(headline=headline, reasons=tuple(refusals[1:]), decided=False, rule=rule)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allroads.evaluation import scorers
-from allroads.lab.selection import preference, worth
+from allroads.lab.selection import registered, worth
 from allroads.lab.study.lines import Cell, Moment, PolicyLine, ScorerLine, Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.variants import START
@@ -55,12 +55,12 @@ class Table:
 
     Args:
         store: where the lines are.
-        reach: the start policy's entropy by variant, nats per completion: beyond it no setting is
-            chosen (see `lab.selection`). The registered studies have none: they said so beforehand.
+        limits: KL by variant, nats per completion, beyond which no setting is chosen. The
+            registered studies have none: they said so beforehand.
     """
 
-    def __init__(self, store: Store, reach: Mapping[str, float] | None = None) -> None:
-        self._store, self._reach = store, reach or {}
+    def __init__(self, store: Store, limits: Mapping[str, float] | None = None) -> None:
+        self._store, self._limits = store, limits or {}
         self._policies = cache(self._read_policies)
         self._scorers = cache(self._read_scorers)
 
@@ -104,7 +104,7 @@ class Table:
                     trials=0,
                 )
                 kl = float(np.mean([row.moments[at].kl for row in rows]))
-                rank = preference(float(np.mean(gains)), kl, self._reach.get(variant))
+                rank = registered(float(np.mean(gains)), kl, self._limits.get(variant))
                 if best is None or rank > best[0]:
                     best = rank, found
         if best is None:

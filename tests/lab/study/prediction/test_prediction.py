@@ -78,7 +78,7 @@ def test_the_gain_is_the_share_of_prompts_won_less_a_half(tmp_path: Path):
     assert gain(Table(fill(tmp_path / "worse", lead=-0.05)), NAME).value == pytest.approx(-0.375)
 
 
-def test_settings_lie_within_the_start_policys_reach(tmp_path: Path):
+def test_settings_lie_within_the_limit(tmp_path: Path):
     results = tmp_path / "prediction"
     store = fill(results)
     for seed in SEEDS:
@@ -124,7 +124,7 @@ def test_nothing_is_run_twice_and_what_is_late_is_said(
 
     def conducted(needs: Any, seeds: Any, place: Any, told: Any) -> list[str]:
         ran.extend(needs)
-        assert place.reach == {NAME: 2.0}
+        assert place.limits == {NAME: 2.0}
         return []
 
     monkeypatch.setattr(running, "conduct", conducted)

@@ -41,8 +41,12 @@ class EvidenceLine(Record):
     created: str
 
     @property
-    def reach(self) -> float:
-        """The start policy's entropy, nats per completion: see `lab.selection`."""
+    def limit(self) -> float:
+        """Nats of KL per completion within which settings are chosen.
+
+        It is the start policy's entropy a *token*: that of a completion was meant, but the study
+        was run with this. On its worlds it is a tenth to a half of a completion's entropy.
+        """
         return -self.numbers["own"]
 
 
@@ -68,9 +72,9 @@ def _file(results: Path) -> Path:
 
 
 def table_of(results: Path) -> Table:
-    """The study's cells, settings chosen within each start policy's reach."""
-    reach = {name: line.reach for name, line in evidence_lines(results).items()}
-    return Table(Store(results), reach)
+    """The study's cells, settings chosen within each world's limit."""
+    limits = {name: line.limit for name, line in evidence_lines(results).items()}
+    return Table(Store(results), limits)
 
 
 def gain(table: Table, world: str, seeds: Sequence[int] = SEEDS) -> stats.Estimate:

@@ -60,8 +60,8 @@ def run(place: Place, told: Callable[[str], None], names: tuple[str, ...] = ()) 
         if name not in evidence_lines(place.store.folder):
             keep(_evidence(name, place), place.store.folder)
             told(f"{name}: evidence")
-        reach = {name: evidence_lines(place.store.folder)[name].reach}
-        here = replace(place, reach=reach)
+        limits = {name: evidence_lines(place.store.folder)[name].limit}
+        here = replace(place, limits=limits)
         left += conduct({name: {OFFLINE: False, ONLINE: False}}, SEEDS, here, heard)
     return left
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from allroads import stats
+from allroads.lab.selection import SHARE
 from allroads.lab.verdict import RULE, compare_all, decide, to_mean
 from allroads.records import Comparison, Verdict
 
@@ -89,7 +90,7 @@ def test_a_better_road_pays():
     assert verdict.reasons[1].startswith("better against dpo: +0.100 [")
     assert verdict.reasons[1].endswith(": better.")
     assert ", adjusted p = " in verdict.reasons[1]
-    assert verdict.rule == RULE.format(baseline="dpo", margin=MARGIN, price=0.3)
+    assert verdict.rule == RULE.format(baseline="dpo", margin=MARGIN, share=SHARE)
 
 
 def test_the_best_of_several_is_named_first_and_the_others_after_it():

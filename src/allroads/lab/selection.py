@@ -28,21 +28,13 @@ def preference(score: float, kl: float, entropy: float | None) -> tuple[bool, fl
             the registered rule.
     """
     if entropy is None:
-        return registered(worth(score, kl), kl)
+        return True, worth(score, kl)
     return (True, score) if kl <= SHARE * entropy else (False, -kl)
 
 
 def worth(score: float, kl: float) -> float:
-    """Score less the price of the distance; an estimate of KL below zero counts as zero."""
-    return score - PRICE * max(kl, 0.0)
+    """By which the registered studies order settings, as they said beforehand.
 
-
-def registered(value: float, kl: float, limit: float | None = None) -> tuple[bool, float]:
-    """Orders settings as the registered studies said beforehand, the best last: by their worth.
-
-    Args:
-        value: its worth.
-        kl: from the start policy, nats per completion.
-        limit: settings that are farther come after all others, the nearest first; None: no limit.
+    Score less the price of the distance; an estimate of KL below zero counts as zero.
     """
-    return (False, -kl) if limit is not None and kl > limit else (True, value)
+    return score - PRICE * max(kl, 0.0)

@@ -74,7 +74,7 @@ def _tuned(
 
     What makes no policy, and what is not tuned yet, takes the recipe's own rate and all settings.
     """
-    table, world = Table(place.store, place.limits), place.worlds[name]
+    table, world = Table(place.store, place.entropies), place.worlds[name]
     own = seeds[: world.most_seeds]
     groups: dict[tuple[float, tuple[float, ...]], list[str]] = defaultdict(list)
     for arm, every in arms.items():

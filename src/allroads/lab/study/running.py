@@ -58,7 +58,7 @@ class Place:
         processes: worker processes.
         until: `time.monotonic()` after which no further job is begun.
         worlds: by name.
-        limits: on the KL of the settings that may be chosen, by world; see `Table`.
+        entropies: of the start policies, by world, where settings are chosen by them; see `Table`.
     """
 
     store: Store
@@ -68,7 +68,7 @@ class Place:
     processes: int = 2
     until: float = math.inf
     worlds: Mapping[str, Variant] = field(default_factory=lambda: VARIANTS)
-    limits: Mapping[str, float] = field(default_factory=dict)
+    entropies: Mapping[str, float] = field(default_factory=dict)
 
 
 def run(batch: Batch, place: Place, told: Callable[[Cell], None]) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allroads.evaluation import scorers
-from allroads.lab.selection import registered, worth
+from allroads.lab.selection import preference, worth
 from allroads.lab.study.lines import Cell, Moment, PolicyLine, ScorerLine, Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.variants import START
@@ -55,12 +55,13 @@ class Table:
 
     Args:
         store: where the lines are.
-        limits: KL by variant, nats per completion, beyond which no setting is chosen. The
-            registered studies have none: they said so beforehand.
+        entropies: of the start policies by variant, nats per completion. A variant that has one is
+            tuned as comparisons are; the registered studies have none, and are tuned as they said
+            beforehand.
     """
 
-    def __init__(self, store: Store, limits: Mapping[str, float] | None = None) -> None:
-        self._store, self._limits = store, limits or {}
+    def __init__(self, store: Store, entropies: Mapping[str, float] | None = None) -> None:
+        self._store, self._entropies = store, entropies or {}
         self._policies = cache(self._read_policies)
         self._scorers = cache(self._read_scorers)
 
@@ -95,7 +96,6 @@ class Table:
             for at, moment in enumerate(rows[0].moments):
                 count += 1
                 seen = [(row.moments[at], start[row.seed].moments[-1]) for row in rows]
-                gains = [worth(one.selection - was.selection, one.kl) for one, was in seen]
                 found = Setting(
                     rate=trial.rate,
                     knob=rows[0].knob,
@@ -103,8 +103,7 @@ class Table:
                     fraction=moment.fraction,
                     trials=0,
                 )
-                kl = float(np.mean([row.moments[at].kl for row in rows]))
-                rank = registered(float(np.mean(gains)), kl, self._limits.get(variant))
+                rank = _rank(seen, self._entropies.get(variant))
                 if best is None or rank > best[0]:
                     best = rank, found
         if best is None:
@@ -250,6 +249,16 @@ class Table:
         for (arm, rate, value), lines in found.items():
             out[arm][rate, value] = _newest_design(lines)
         return out
+
+
+def _rank(seen: Sequence[tuple[Moment, Moment]], entropy: float | None) -> tuple[bool, float]:
+    """Of a setting, from its moment and the start's with every tuning seed."""
+    scores = [one.selection - was.selection for one, was in seen]
+    distances = [one.kl for one, _ in seen]
+    kl = float(np.mean(distances))
+    if entropy is None:
+        return True, float(np.mean(list(map(worth, scores, distances))))
+    return preference(float(np.mean(scores)), kl, entropy)
 
 
 def _newest_design(lines: Sequence[One]) -> dict[int, One]:

@@ -15,7 +15,9 @@ from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
 from allroads.lab.study.table import TUNING, Table
 from allroads.records import Record
 
-ONLINE, OFFLINE = "online-dpo", "dpo"
+OFFLINE = "dpo"
+ROADS = ("best-of-n", "rloo", "online-dpo")
+"""Whose gain over `OFFLINE` is predicted: search, reinforcement, and what lies between."""
 SEEDS = (*TUNING, 0)
 """With which the gain is measured, both roads at their tuned settings. Settings are chosen by
 held-out labels and never by the truth, so that seeds that tune are measured too, as in a
@@ -41,13 +43,9 @@ class EvidenceLine(Record):
     created: str
 
     @property
-    def limit(self) -> float:
-        """Nats of KL per completion within which settings are chosen.
-
-        It is the start policy's entropy a *token*: that of a completion was meant, but the study
-        was run with this. On its worlds it is a tenth to a half of a completion's entropy.
-        """
-        return -self.numbers["own"]
+    def entropy(self) -> float:
+        """Of the start policy, nats per completion: a token's, times the mean length."""
+        return -self.numbers["own"] * self.longest
 
 
 def evidence_lines(results: Path) -> dict[str, EvidenceLine]:
@@ -72,9 +70,9 @@ def _file(results: Path) -> Path:
 
 
 def table_of(results: Path) -> Table:
-    """The study's cells, settings chosen within each world's limit."""
-    limits = {name: line.limit for name, line in evidence_lines(results).items()}
-    return Table(Store(results), limits)
+    """The study's cells, settings chosen as comparisons choose them."""
+    entropies = {name: line.entropy for name, line in evidence_lines(results).items()}
+    return Table(Store(results), entropies)
 
 
 def gain(table: Table, world: str, seeds: Sequence[int] = SEEDS) -> stats.Estimate:

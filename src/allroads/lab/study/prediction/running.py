@@ -21,7 +21,7 @@ from allroads.lab.study.conduct import conduct
 from allroads.lab.study.lines import Cell
 from allroads.lab.study.prediction.measured import (
     OFFLINE,
-    ONLINE,
+    ROADS,
     SEEDS,
     EvidenceLine,
     evidence_lines,
@@ -60,9 +60,9 @@ def run(place: Place, told: Callable[[str], None], names: tuple[str, ...] = ()) 
         if name not in evidence_lines(place.store.folder):
             keep(_evidence(name, place), place.store.folder)
             told(f"{name}: evidence")
-        limits = {name: evidence_lines(place.store.folder)[name].limit}
-        here = replace(place, limits=limits)
-        left += conduct({name: {OFFLINE: False, ONLINE: False}}, SEEDS, here, heard)
+        entropies = {name: evidence_lines(place.store.folder)[name].entropy}
+        here = replace(place, entropies=entropies)
+        left += conduct({name: dict.fromkeys((OFFLINE, *ROADS), False)}, SEEDS, here, heard)
     return left
 
 

@@ -69,6 +69,7 @@ def _world(
         },
         recipe=longer(_QUICK, patience),
         betas=(0.3, 1.0),
+        ns=(8,),
     )
 
 

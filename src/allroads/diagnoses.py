@@ -6,6 +6,12 @@ from typing import Literal
 
 from allroads.records import Cost, Mean, Record
 
+OFFLINE = "dpo"
+"""The road of likelihood, which gains are measured against."""
+SEARCH = "best-of-n"
+"""A reward model, and nothing trained against it."""
+ONLINE = ("rloo", "online-dpo")
+"""Two stages with online training: reinforcement, and preferences among the policy's samples."""
 Advice = Literal["offline", "best-of-n", "online", "collect", "cannot tell"]
 """Offline likelihood is enough; a reward model with best-of-N is enough; two-stage online
 reinforcement learning is expected to gain; more pairs first; the evidence does not decide."""
@@ -168,7 +174,7 @@ class Feature(Record):
 
 
 class Prediction(Record):
-    """Expected gain of online DPO over offline DPO: P(online beats offline) - 1/2, ties half."""
+    """Expected gain of a road over offline DPO: P(its answer beats the other) - 1/2, ties half."""
 
     gain: float
     low: float
@@ -228,7 +234,10 @@ class Diagnosis(Record):
     """The cheapest one."""
     more_pairs: int | None
     """How many more pairs, where that is the advice."""
-    prediction: Prediction | None
+    predictions: dict[str, Prediction]
+    """By road: search first, then training online."""
+    lead: str
+    """The road of them that the advice speaks of; '' where there is none."""
     unpredicted: str = ""
     """Why there is no prediction, as a clause: neither learner has learned anything, say."""
     roads: tuple[RoadRow, ...]

@@ -116,6 +116,18 @@ class ScorerRow(Record):
     """Nats a pair."""
 
 
+class LeadRow(Record):
+    """One world: how far the verifier is ahead of likelihood, and what the roads gain over it."""
+
+    variant: str
+    lead: Mean
+    """Held-out accuracy, the reward model's minus that of offline DPO's own scores."""
+    search: Mean
+    """True reward, best-of-n's minus offline DPO's."""
+    online: Mean
+    """True reward, online DPO's minus offline DPO's."""
+
+
 class DifficultyRow(Record):
     """How much a fixed learner needs on one world; None: more than was tried."""
 
@@ -175,6 +187,7 @@ class Study(Record):
     arms: tuple[ArmRow, ...]
     contrasts: tuple[ContrastRow, ...]
     scorers: tuple[ScorerRow, ...]
+    leads: tuple[LeadRow, ...] = ()
     difficulties: tuple[DifficultyRow, ...] = ()
     equals: tuple[EqualsRow, ...] = ()
     paper: tuple[BesideRow, ...] = ()

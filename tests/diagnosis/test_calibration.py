@@ -7,7 +7,7 @@ import math
 import pytest
 
 from allroads.diagnoses import Prediction
-from allroads.diagnosis.calibration import Held, calibration, leave_one_family_out
+from allroads.diagnosis.calibration import Held, calibration, leave_one_family_out, regrets
 from allroads.errors import InputError
 from tests.diagnosis.test_model import drawn, world
 
@@ -47,11 +47,31 @@ def test_regret_is_what_the_better_road_would_have_won_more():
     found = calibration(ROWS).regret
     # The better road wins 0.3, 0.1, 0, 0: 0.4 in all.
     assert found["always offline"] == pytest.approx(0.4 / 4)
-    assert found["always online"] == pytest.approx((0.4 - 0.1) / 4)
+    assert found["always this road"] == pytest.approx((0.4 - 0.1) / 4)
     # Advice: online on the first and the last, which loses 0.1.
     assert found["advice"] == pytest.approx((0.4 - (0.3 - 0.1)) / 4)
     # Rule of thumb: online on all but the last, whose answers are short.
     assert found["rule of thumb"] == pytest.approx((0.4 - (0.3 + 0.1 - 0.2)) / 4)
+
+
+def test_regret_among_several_roads():
+    other = (
+        held(0.2, 0.3, 0.9),
+        held(0.3, 0.2, 0.9),
+        held(-0.3, -0.1, 0.4),
+        held(0.1, -0.1, 0.4, longest=2.0),
+    )
+    found = regrets({"search": ROWS, "rloo": other}, "rloo")
+    # The best of offline, search and rloo wins 0.3, 0.3, 0, 0.1.
+    assert found["always offline"] == pytest.approx(0.7 / 4)
+    assert found["always search"] == pytest.approx((0.7 - 0.1) / 4)
+    assert found["always rloo"] == pytest.approx((0.7 - 0.3) / 4)
+    # Advice: rloo, rloo, offline, search: 0.2 + 0.3 + 0 - 0.1.
+    assert found["advice"] == pytest.approx((0.7 - 0.4) / 4)
+    # The thumb: rloo on all but the last.
+    assert found["rule of thumb"] == pytest.approx((0.7 - 0.2) / 4)
+    with pytest.raises(InputError, match="same worlds"):
+        regrets({"search": ROWS, "rloo": other[:3]}, "rloo")
 
 
 def test_reliability_is_the_variance_that_is_no_error():

@@ -127,5 +127,5 @@ def test_what_is_missing_is_named():
 
 
 def test_the_models_that_come_with_the_library_can_be_read():
-    for model in fitted().values():
+    for model in (model for roads in fitted().values() for model in roads.values()):
         assert len(model.coefficients) == len(model.names) == len(model.ranges)

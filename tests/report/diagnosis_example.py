@@ -144,6 +144,15 @@ def prediction(**changes: Any) -> diagnoses.Prediction:
     return diagnoses.Prediction.model_validate(fields | changes)
 
 
+def searching() -> diagnoses.Prediction:
+    """Of best-of-n: one feature's 0.088, and nothing to start from."""
+    return prediction(
+        gain=0.088, low=0.058, high=0.118, positive=0.999, widened=(),
+        features=(feature("headroom over offline", 0.102, 0.088 / 0.102),),
+        model="Ridge regression of what search gains.",
+    )  # fmt: skip
+
+
 def cost(labels: int, flops: float, seconds: float, sampled: int = 0) -> Cost:
     return Cost(labels=labels, tokens_trained=int(flops / 6e5), tokens_sampled=sampled,
                 tokens_scored=sampled // 2, flops=flops, seconds=seconds,
@@ -195,7 +204,8 @@ def diagnosis(**changes: Any) -> Diagnosis:
         "changes": ("A headroom over the offline policy below +0.02 would turn it to offline.",),
         "next_step": "Train online-dpo with one seed (160 s), and compare it with dpo.",
         "more_pairs": None,
-        "prediction": prediction(),
+        "predictions": {"best-of-n": searching(), "online-dpo": prediction()},
+        "lead": "online-dpo",
         "roads": roads(),
         "curves": (curve("verifier"), curve("generator")),
         "ratio": mean(4.6, 1.3, prompts=None),
@@ -260,7 +270,8 @@ def nothing_learned() -> Diagnosis:
         next_step="Label 6 000 more pairs, or look for what is wrong with these.",
         more_pairs=6000,
         capacities=(),
-        prediction=None,
+        predictions={},
+        lead="",
         unpredicted="neither learner has learned these labels",
         roads=roads(None),
         curves=flat,
@@ -289,10 +300,10 @@ def untrusted() -> Diagnosis:
         headroom=headroom(
             grader="independent", trusted=False, grader_accuracy=mean(0.52, 0.05), bends=None
         ),
-        prediction=prediction(
+        predictions={"online-dpo": prediction(
             gain=0.03, low=-0.09, high=0.15, positive=0.66,
             features=(feature("cost of learning", 0.075, 0.4),), widened=("No headroom.",),
-        ),
+        )},
         reasons=(diagnoses.Reason(words="The grader is right on 52 % of held-out labels.",
                                   evidence="headroom"),),
         changes=("A verifying program, or a grader that beats a coin.",),
@@ -330,7 +341,7 @@ def bare() -> Diagnosis:
         headline="Cannot tell",
         reasons=(),
         changes=(),
-        prediction=prediction(features=(), widened=()),
+        predictions={"online-dpo": prediction(features=(), widened=())},
         roads=(),
         curves=(one.model_copy(update={"points": (first,), "learned": True}),),
         ratio=None,
@@ -361,7 +372,8 @@ def hostile() -> Diagnosis:
         reasons=(diagnoses.Reason(words=text, evidence=text),),
         changes=(text,),
         next_step=text,
-        prediction=prediction(features=(first,), model=text, widened=(text,)),
+        predictions={text: prediction(features=(first,), model=text, widened=(text,))},
+        lead=text,
         roads=(whole.roads[0], row, row.model_copy(update={"gain": float("nan")})),
         ratio=bad,
         capacities=(whole.capacities[0].model_copy(update={"capacity": text}),

@@ -15,6 +15,7 @@ from allroads.studies import (
     DifficultyRow,
     EqualsRow,
     FrontierPoint,
+    LeadRow,
     ScorerRow,
     Study,
     VerdictRow,
@@ -229,6 +230,15 @@ def study(names: Sequence[str] = FEW) -> Study:
             for scorer, values in (("reward-model", (0.8, 0.74)), ("local-rm", (0.75, 0.52)))
             for on, value in zip(("test", "paraphrased"), values, strict=True)
         ),
+        leads=tuple(
+            LeadRow(variant=name, lead=mean(lead, None), search=mean(search), online=mean(online))
+            for name, lead, search, online in (
+                ("routes", 0.08, 0.14, 0.05),
+                ("preimage", 0.02, 0.03, -0.01),
+                ("secret", -0.17, -0.12, -0.05),
+                ("routes-hop", 0.04, 0.05, 0.1),
+            )
+        ),
         difficulties=tuple(
             DifficultyRow(
                 variant=name,
@@ -308,6 +318,7 @@ def hostile() -> Study:
             "arms": (first,),
             "contrasts": (contrast, contrast.model_copy(update={"difference": bad})),
             "scorers": (whole.scorers[0].model_copy(update={"scorer": text, "variant": text}),),
+            "leads": (whole.leads[0].model_copy(update={"variant": text, "lead": bad}),),
             "difficulties": (
                 whole.difficulties[0].model_copy(update={"variant": text, "words": text}),
             ),

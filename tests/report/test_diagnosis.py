@@ -99,8 +99,8 @@ def test_gains_stand_on_one_line_with_offline_likelihood():
     picture = diagnosis_figures.gains(example.diagnosis())
     assert picture is not None
     svg = str(picture.svg)
-    # online-dpo first, 0.048 to 0.194 as its row has it; best-of-n 0.058 to 0.118.
-    (zero,), (online, best) = places(svg, "zero"), places(svg, "bar")
+    # As the table of roads has them: best-of-n 0.058 to 0.118, online-dpo 0.048 to 0.194.
+    (zero,), (best, online) = places(svg, "zero"), places(svg, "bar")
     unit = (max(online) - min(online)) / 0.146
     assert (min(online) - zero[0]) / unit == pytest.approx(0.048, abs=1e-3)
     assert [(x - zero[0]) / unit for x in sorted(best)] == pytest.approx([0.058, 0.118], abs=1e-3)
@@ -278,7 +278,7 @@ def test_what_is_missing_has_a_sentence_in_its_place():
 
 
 def test_contributions_add_up_to_the_gain():
-    picture = diagnosis_figures.contributions(example.prediction())
+    picture = diagnosis_figures.contributions(example.prediction(), "online-dpo")
     assert picture is not None
     parts = [(min(xs), max(xs)) for xs in places(str(picture.svg), "part")]
     (zero,) = places(str(picture.svg), "zero")
@@ -299,9 +299,18 @@ def test_contributions_add_up_to_the_gain():
     assert "lies outside the worlds that were fitted" in said_on("diagnosis")
 
 
+def test_every_road_has_its_prediction_explained_that_of_the_advice_first():
+    page = page_of("diagnosis")
+    drawn = re.findall(r'<figure id="fig-contributions-([a-z-]+)"', page)
+    assert drawn == ["online-dpo", "best-of-n"]
+    said = said_on("diagnosis")
+    assert "Predicted gain of online-dpo over offline DPO: +0.121" in said
+    assert "Ridge regression of what search gains." in said
+
+
 def test_the_cost_stands_beside_that_of_online_training():
     # 1.1e12 of 6.4e12.
-    assert "0.17 times the FLOP of one online training" in said_on("diagnosis")
+    assert "0.17 times the FLOP of one training of online-dpo" in said_on("diagnosis")
     assert "times the FLOP" not in said_on("bare")
 
 

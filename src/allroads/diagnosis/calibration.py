@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,7 @@ class Calibration(Record):
     covered: float
     reliability: float
     regret: dict[str, float]
+    """Offline likelihood or this road: no other is chosen from."""
 
 
 def leave_one_family_out(worlds: Sequence[World], names: Sequence[str]) -> tuple[Held, ...]:
@@ -77,8 +78,8 @@ def leave_one_family_out(worlds: Sequence[World], names: Sequence[str]) -> tuple
 def calibration(held: Sequence[Held]) -> Calibration:
     """Everything about some held-out predictions.
 
-    Regret: where online training is chosen the gain is won, otherwise 0; the better road wins
-    max(gain, 0). Undecided advice is taken as offline, the cheaper road.
+    Regret: where the road is chosen the gain is won, otherwise 0; the better road wins
+    max(gain, 0).
     """
     gains = np.array([one.world.gain for one in held])
     errors = np.array([one.world.error for one in held])
@@ -106,7 +107,45 @@ def calibration(held: Sequence[Held]) -> Calibration:
         regret={
             "advice": regret(lambda one: one.prediction.positive >= 0.5),
             "always offline": regret(lambda one: False),
-            "always online": regret(lambda one: True),
-            "rule of thumb": regret(lambda one: one.world.longest > SHORT and one.world.verifiable),
+            "always this road": regret(lambda one: True),
+            "rule of thumb": regret(lambda one: _long_and_verifiable(one.world)),
         },
     )
+
+
+def regrets(held: Mapping[str, Sequence[Held]], reinforcement: str) -> dict[str, float]:
+    """Mean gain that strategies lose against always taking the best of all roads.
+
+    Offline likelihood is one of the roads, with gain 0. The advice takes the road of the largest
+    predicted gain, the rule of thumb `reinforcement` where outputs are long and verifiable.
+
+    Args:
+        held: predictions of the same worlds in the same order, by road.
+        reinforcement: a road of them.
+
+    Raises:
+        InputError: when roads have different worlds.
+    """
+    names = [[one.world.name for one in rows] for rows in held.values()]
+    if any(row != names[0] for row in names):
+        raise InputError("held: every road must have the same worlds in the same order")
+    gains = np.array([[0.0] * len(names[0]), *([h.world.gain for h in r] for r in held.values())])
+    said = np.array(
+        [[0.0] * len(names[0]), *([h.prediction.gain for h in r] for r in held.values())]
+    )
+    every, best = np.arange(gains.shape[1]), gains.max(axis=0)
+
+    def lost(chosen: np.ndarray) -> float:
+        return float(np.mean(best - gains[chosen, every]))
+
+    roads = ["offline", *held]
+    thumb = [
+        roads.index(reinforcement) if _long_and_verifiable(one.world) else 0
+        for one in held[reinforcement]
+    ]
+    always = {f"always {road}": lost(np.full(len(every), k)) for k, road in enumerate(roads)}
+    return {"advice": lost(said.argmax(axis=0)), **always, "rule of thumb": lost(np.array(thumb))}
+
+
+def _long_and_verifiable(world: World) -> bool:
+    return world.longest > SHORT and world.verifiable

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allroads.diagnoses import Code, Headroom
+from allroads.diagnoses import Code, Coverage, Headroom
 from allroads.diagnosis.means import crossed
 from allroads.evidence import FULL, Evidence
 from allroads.records import Mean
@@ -19,6 +19,7 @@ MEANINGS: Mapping[str, str] = {
     "more",
     "bits": "prequential bits a pair that the generator needs more than the verifier",
     "search": f"P(best of {N} by the verifier beats the offline policy) - 1/2, by the grader",
+    "coverage": "share of the start policy's samples that have the highest true reward",
 }
 
 
@@ -36,10 +37,12 @@ class Measured:
         return (self.high - self.low) / (2 * 1.96)
 
 
-def features(evidence: Evidence, code: Code, headroom: Headroom | None) -> dict[str, Measured]:
+def features(
+    evidence: Evidence, code: Code, headroom: Headroom | None, coverage: Coverage
+) -> dict[str, Measured]:
     """Those of `MEANINGS` that the evidence has, with an interval.
 
-    'search' is there only where its grader may be believed.
+    'search' is there only where its grader may be believed, 'coverage' where it is the truth.
     """
     out = {}
     accuracy = _accuracy(evidence)
@@ -47,6 +50,7 @@ def features(evidence: Evidence, code: Code, headroom: Headroom | None) -> dict[
         ("accuracy", accuracy),
         ("bits", _scaled(code.difference, 1 / code.coded)),
         ("search", _search(headroom)),
+        ("coverage", _covered(headroom, coverage)),
     ):
         if mean is not None and mean.low is not None and mean.high is not None:
             out[name] = Measured(mean.value, mean.low, mean.high)
@@ -76,6 +80,12 @@ def _search(headroom: Headroom | None) -> Mean | None:
         return None
     points = [p for p in headroom.points if p.by == "verifier" and p.n == N]
     return points[0].over_offline if points else None
+
+
+def _covered(headroom: Headroom | None, coverage: Coverage) -> Mean | None:
+    if headroom is None or headroom.grader != "truth":
+        return None
+    return dict(coverage.found).get(1)
 
 
 def _scaled(mean: Mean, factor: float) -> Mean:

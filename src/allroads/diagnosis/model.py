@@ -24,14 +24,14 @@ errors explain of it."""
 
 
 class World(Record):
-    """A world on which the gain of online DPO over offline DPO was measured."""
+    """A world on which the gain of a road over offline DPO was measured."""
 
     name: str
     family: str
     features: dict[str, tuple[float, float, float]]
     """(value, low, high) by name."""
     gain: float
-    """P(online beats offline) - 1/2, ties half."""
+    """P(the road's answer beats the offline one) - 1/2, ties half."""
     error: float
     """Its standard error."""
     costs: dict[str, float]
@@ -190,8 +190,8 @@ def predict(model: Model, found: Mapping[str, Measured], *, noise: float = 0.0) 
     )
 
 
-def fitted() -> dict[str, Model]:
-    """The models that come with the library, by what they need: 'labels', 'truth'."""
+def fitted() -> dict[str, dict[str, Model]]:
+    """The models that come with the library, by what they need ('labels', 'truth') and by road."""
     file = resources.files("allroads.diagnosis").joinpath("models.json")
     return Models.model_validate_json(file.read_text("utf-8")).models if file.is_file() else {}
 
@@ -201,7 +201,8 @@ class Models(Record):
 
     made: str
     """The command that fits them."""
-    models: dict[str, Model]
+    models: dict[str, dict[str, Model]]
+    """By what they need, then by road."""
 
 
 def _matrix(worlds: Sequence[World], names: Sequence[str]) -> np.ndarray:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from allroads.diagnoses import (
+    OFFLINE,
+    ONLINE,
+    SEARCH,
     Advice,
     Code,
+    Coverage,
     Curve,
     Diagnosis,
     Headroom,
-    HeadroomPoint,
     Prediction,
     Reason,
     RoadRow,
@@ -28,24 +32,28 @@ from allroads.evidence import Evidence
 
 COUNTS = 0.03
 """A difference of winning probability below this is none: a road that costs more does not pay."""
+NAMES = {SEARCH: f"best-of-{N}", "rloo": "online RL (RLOO)", "online-dpo": "online DPO"}
+"""Of roads, in a sentence."""
 SURE = 0.8
 """Probability from which a sign is said."""
 _STEEP = 0.02
 """Bits a pair that the verifier has to gain from more pairs, to ask for them."""
 
 
-def diagnose(evidence: Evidence, models: dict[str, Model]) -> Diagnosis:
+def diagnose(evidence: Evidence, models: Mapping[str, Mapping[str, Model]]) -> Diagnosis:
     """Everything that the page shows.
 
     Args:
         evidence: what was measured.
-        models: by what they need: 'truth', where samples were graded by a verifying program, else
-            'labels'.
+        models: by what they need ('truth', where samples were graded by a verifying program, else
+            'labels'), then by road.
     """
     found_curves, found_headroom = curves(evidence), headroom(evidence)
-    found_code = code(evidence)
-    prediction, unpredicted = _predicted(evidence, found_code, found_headroom, models)
-    weighed = _Weighed(evidence, found_curves, found_code, found_headroom, prediction, unpredicted)
+    found_code, found_coverage = code(evidence), coverage(evidence)
+    predictions, unpredicted = _predicted(
+        evidence, found_code, found_headroom, found_coverage, models
+    )
+    weighed = _Weighed(evidence, found_curves, found_code, found_headroom, predictions, unpredicted)
     advice = weighed.advice
     return Diagnosis(
         created=evidence.created,
@@ -62,15 +70,16 @@ def diagnose(evidence: Evidence, models: dict[str, Model]) -> Diagnosis:
         changes=weighed.changes(advice),
         next_step=weighed.next_step(advice),
         more_pairs=weighed.more_pairs if advice == "collect" else None,
-        prediction=prediction,
+        predictions=predictions,
+        lead=weighed.lead,
         unpredicted=unpredicted,
-        roads=_roads(evidence, found_headroom, prediction),
+        roads=_roads(evidence, predictions),
         curves=found_curves,
         ratio=ratio(evidence),
         capacities=capacities(evidence),
         code=found_code,
         headroom=found_headroom,
-        coverage=coverage(evidence),
+        coverage=found_coverage,
         noise=noise(evidence, found_curves),
         horizon=horizon(evidence),
         missing=(*_missing(evidence, found_headroom), *evidence.left_out),
@@ -80,22 +89,28 @@ def diagnose(evidence: Evidence, models: dict[str, Model]) -> Diagnosis:
 
 
 def _predicted(
-    evidence: Evidence, found_code: Code, found_headroom: Headroom | None, models: dict[str, Model]
-) -> tuple[Prediction | None, str]:
-    """The gain by the best model whose features are there, or why there is none."""
+    evidence: Evidence,
+    found_code: Code,
+    found_headroom: Headroom | None,
+    found_coverage: Coverage,
+    models: Mapping[str, Mapping[str, Model]],
+) -> tuple[dict[str, Prediction], str]:
+    """The gains by the best models whose features are there, or why there are none."""
     if not found_code.learned:
-        return None, (
+        return {}, (
             "neither learner has learned these labels, which says neither that there is a gap nor "
             "that there is none"
         )
-    found = features(evidence, found_code, found_headroom)
+    found = features(evidence, found_code, found_headroom, found_coverage)
     graded = found_headroom is not None and found_headroom.grader == "truth"
     for name in ("truth", "labels") if graded else ("labels",):
-        if name in models and set(models[name].names) <= set(found):
-            return predict(models[name], found), ""
+        roads = models.get(name, {})
+        if roads and all(set(model.names) <= set(found) for model in roads.values()):
+            known = [road for road in (SEARCH, *ONLINE) if road in roads]
+            return {road: predict(roads[road], found) for road in known}, ""
     if not models:
-        return None, "this copy of the library has no model of the gain (allroads lab prediction)"
-    return None, "the evidence has no intervals; it takes two orders of the data at least"
+        return {}, "this copy of the library has no model of the gain (allroads lab prediction)"
+    return {}, "the evidence has no intervals; it takes two orders of the data at least"
 
 
 def _missing(evidence: Evidence, found_headroom: Headroom | None) -> list[str]:
@@ -124,37 +139,39 @@ class _Weighed:
     curves: tuple[Curve, ...]
     code: Code
     headroom: Headroom | None
-    prediction: Prediction | None
+    predictions: Mapping[str, Prediction]
     unpredicted: str
 
     @property
     def advice(self) -> Advice:
-        """Written before any world was diagnosed: see docs/diagnosis.md."""
-        gain = self.prediction
-        if gain is None:
+        """Written before any gain of search or RLOO was measured: see docs/diagnosis.md."""
+        said = self.predictions
+        if not said:
             return "cannot tell"
-        if gain.positive <= 1 - SURE or gain.high < COUNTS:
+        online, search = self._best(ONLINE), self._best((SEARCH,))
+        searching = search is not None and _pays(search)
+        if online is not None and _pays(online):
+            enough = searching and search is not None and search.gain >= online.gain - COUNTS
+            return "best-of-n" if enough else "online"
+        if searching:
+            return "best-of-n"
+        if all(map(_pays_not, said.values())):
             return "offline"
-        if gain.positive >= SURE and gain.gain >= COUNTS:
-            search = self._search
-            enough = search is not None and search.over_offline is not None
-            if enough and search.over_offline.value >= gain.gain - COUNTS:  # type: ignore[union-attr]
-                return "best-of-n"
-            return "online"
         if self.more_pairs is not None:
             return "collect"
         return "cannot tell"
 
+    def _best(self, roads: Collection[str]) -> Prediction | None:
+        found = [one for road, one in self.predictions.items() if road in roads]
+        return max(found, key=lambda one: one.gain, default=None)
+
     @property
-    def _search(self) -> HeadroomPoint | None:
-        """Best-of-N by the verifier, where it beats the offline policy by its whole interval."""
-        if self.headroom is None or not self.headroom.trusted:
-            return None
-        for point in self.headroom.points:
-            over = point.over_offline
-            if point.by == "verifier" and point.n == N and over is not None and over.low:
-                return point if over.low > 0 else None
-        return None
+    def lead(self) -> str:
+        """The road that the advice speaks of: the most promising of those that it is about."""
+        advice = self.advice
+        own = (SEARCH,) if advice == "best-of-n" else ONLINE if advice == "online" else None
+        said = {road: one for road, one in self.predictions.items() if own is None or road in own}
+        return max(said, key=lambda road: said[road].gain, default="")
 
     @property
     def more_pairs(self) -> int | None:
@@ -171,20 +188,18 @@ class _Weighed:
 
     def headline(self, advice: Advice) -> str:
         """The advice with its numbers."""
-        gain = self.prediction
-        if gain is None:
+        if not self.predictions:
             return f"Cannot tell: {self.unpredicted}."
+        gain, road = self.predictions[self.lead], NAMES.get(self.lead, self.lead)
         said = f"{gain.gain:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
         words = {
-            "offline": "Offline likelihood is enough: online RL is expected to gain",
-            "best-of-n": "A reward model with best-of-N is enough: it already wins what online RL "
-            "is expected to gain over offline likelihood,",
-            "online": "Two-stage online RL is expected to gain over offline likelihood",
-            "collect": f"Collect about {self.more_pairs:,} more pairs first: the gain of online RL "
-            "cannot be told from none yet,"
-            if self.more_pairs
-            else "",
-            "cannot tell": "Cannot tell whether online RL pays over offline likelihood: it gains",
+            "offline": f"Offline likelihood is enough: even {road} is expected to gain",
+            "best-of-n": f"A reward model with best-of-N is enough: {road} is expected to gain "
+            "over offline likelihood",
+            "online": f"Two-stage online RL is expected to gain over offline likelihood: {road}",
+            "collect": f"Collect about {self.more_pairs or 0:,} more pairs first: the gain of "
+            f"{road} cannot be told from none yet,",
+            "cannot tell": f"Cannot tell whether {road} pays over offline likelihood: it gains",
         }[advice]
         return f"{words} {said} (P(win) - 1/2, 90 %)."
 
@@ -232,22 +247,23 @@ class _Weighed:
     def changes(self, advice: Advice) -> tuple[str, ...]:
         """What would change the advice."""
         out = []
-        if self.prediction is not None:
+        if self.predictions:
+            lead, road = self.predictions[self.lead], NAMES.get(self.lead, self.lead)
             target = COUNTS if advice in ("offline", "cannot tell", "collect") else 0.0
-            for feature in self.prediction.features:
+            for feature in lead.features:
                 if not feature.coefficient:
                     continue
-                needed = feature.value + (target - self.prediction.gain) / feature.coefficient
+                needed = feature.value + (target - lead.gain) / feature.coefficient
                 low, high = feature.known
                 if low <= needed <= high:
                     out.append(
                         f"With everything else as it is, {feature.name} at {needed:+.3f} instead "
-                        f"of {feature.value:+.3f} would put the expected gain at {target:+.2f} "
-                        f"({feature.name}: {feature.meaning})."
+                        f"of {feature.value:+.3f} would put the expected gain of {road} at "
+                        f"{target:+.2f} ({feature.name}: {feature.meaning})."
                     )
             if not out:
                 out.append(
-                    "None of these numbers would by itself bring the expected gain to "
+                    f"None of these numbers would by itself bring the expected gain of {road} to "
                     f"{target:+.2f}, within what the worlds of the study had."
                 )
         if self.more_pairs is not None:
@@ -269,31 +285,32 @@ class _Weighed:
             "best-of-n": f"Train the reward model and serve the best of {N}; compare it with "
             "offline DPO: allroads compare --roads dpo,best-of-n.",
             "online": "Confirm it at small scale with three seeds: allroads compare --roads "
-            "dpo,best-of-n,online-dpo.",
+            f"dpo,best-of-n,{self.lead}.",
             "collect": "Label more pairs of the start policy's own samples, then diagnose again.",
             "cannot tell": "Give more orders (a larger --budget) or a --verifier, or run allroads "
             "compare on a part of the prompts.",
         }[advice]
 
 
-def _roads(
-    evidence: Evidence, found: Headroom | None, prediction: Prediction | None
-) -> tuple[RoadRow, ...]:
-    """Offline, search, online: what each brings and costs."""
-    search = None
-    if found is not None and found.trusted:
-        points = [p for p in found.points if p.by == "verifier" and p.n == N]
-        search = points[0].over_offline if points else None
+def _pays(said: Prediction) -> bool:
+    return said.positive >= SURE and said.gain >= COUNTS
+
+
+def _pays_not(said: Prediction) -> bool:
+    return said.positive <= 1 - SURE or said.high < COUNTS
+
+
+def _roads(evidence: Evidence, predictions: Mapping[str, Prediction]) -> tuple[RoadRow, ...]:
+    """Offline, search, online: what each is expected to bring, and costs."""
     rows = []
     for road, cost in evidence.roads.items():
         gain = low = high = None
-        if road == "dpo":
+        if road == OFFLINE:
             gain = low = high = 0.0
-        elif road == "best-of-n" and search is not None:
-            gain, low, high = search.value, search.low, search.high
-        elif road == "online-dpo" and prediction is not None:
-            gain, low, high = prediction.gain, prediction.low, prediction.high
+        elif road in predictions:
+            said = predictions[road]
+            gain, low, high = said.gain, said.low, said.high
         labels = cost.model_copy(update={"labels": evidence.pairs})
-        serving = float(N) if road == "best-of-n" else 1.0
+        serving = float(N) if road == SEARCH else 1.0
         rows.append(RoadRow(road=road, gain=gain, low=low, high=high, cost=labels, serving=serving))
     return tuple(rows)

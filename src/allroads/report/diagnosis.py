@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from allroads.diagnoses import Diagnosis
+from allroads.diagnoses import ONLINE, Diagnosis, Prediction
 from allroads.report import (
     diagnosis_answers,
     diagnosis_curves,
@@ -34,7 +34,7 @@ def write(diagnosis: Diagnosis, path: str | os.PathLike[str]) -> Path:
 def _view(diagnosis: Diagnosis) -> dict[str, Any]:
     evidence = _evidence(diagnosis)
     drawn = {section["id"] for section in evidence if section["picture"]}
-    found, reasons = diagnosis.prediction, diagnosis.reasons
+    reasons = diagnosis.reasons
     return {
         "d": diagnosis,
         "sizes": (numbers.count(diagnosis.pairs), numbers.count(diagnosis.other_labels)),
@@ -45,11 +45,23 @@ def _view(diagnosis: Diagnosis) -> dict[str, Any]:
         "reasons": [(reason.words, _target(reason.evidence, drawn)) for reason in reasons],
         "roads": diagnosis_tables.of_roads(diagnosis.roads),
         "evidence": evidence,
-        "contributions": found and diagnosis_figures.contributions(found),
-        "features": found and diagnosis_tables.of_features(found),
+        "predictions": [
+            (
+                road,
+                found,
+                diagnosis_figures.contributions(found, road),
+                diagnosis_tables.of_features(found),
+            )
+            for road, found in _lead_first(diagnosis)
+        ],
         "costs": diagnosis_tables.of_costs(diagnosis),
         "share": _share(diagnosis),
     }
+
+
+def _lead_first(diagnosis: Diagnosis) -> list[tuple[str, Prediction]]:
+    """Predictions by road, that which the advice speaks of first."""
+    return sorted(diagnosis.predictions.items(), key=lambda item: item[0] != diagnosis.lead)
 
 
 def _target(evidence: str, drawn: set[str]) -> str:
@@ -100,7 +112,8 @@ def _section(
 def _share(diagnosis: Diagnosis) -> str:
     """The diagnosis's FLOP beside those of one online training; '' where either is not known."""
     flops = {row.road: row.cost.flops for row in diagnosis.roads}
-    online = flops.get(diagnosis_figures.ONLINE)
-    if not online or not diagnosis.cost.flops:
+    road = next((road for road in ONLINE if flops.get(road)), None)
+    if road is None or not diagnosis.cost.flops:
         return ""
-    return f"{numbers.number(diagnosis.cost.flops / online, 2)} times"
+    ratio = numbers.number(diagnosis.cost.flops / flops[road], 2)
+    return f"{ratio} times the FLOP of one training of {road}"

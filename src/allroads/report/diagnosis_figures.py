@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from allroads.diagnoses import Diagnosis, Prediction
+from allroads.diagnoses import OFFLINE, Diagnosis, Prediction
 from allroads.report import diagnosis_tables, forest, ink, numbers
 from allroads.report.diagnosis_words import GAIN, gain_of, told
 from allroads.report.forest import Bar, Row
 from allroads.report.ink import Key, Picture, Sheet
 
-BASELINE = "dpo"
-"""The road that gains are measured against: not drawn, it is the line at 0."""
-ONLINE = "online-dpo"
-"""The road that the prediction is about: drawn first."""
 _FOOT = 20.0
 """Height of the words under the axis, in page units."""
 _WIDTH = 300.0
@@ -28,8 +24,8 @@ def gains(diagnosis: Diagnosis) -> Picture | None:
     """The expected gain of each road over offline likelihood. None where none is known."""
     shown = [
         (row.road, mean)
-        for row in sorted(diagnosis.roads, key=lambda row: row.road != ONLINE)
-        if row.road != BASELINE
+        for row in diagnosis.roads
+        if row.road != OFFLINE  # The line at 0.
         and (mean := gain_of(row.gain, row.low, row.high)) is not None
         and forest.drawable(mean)
     ]
@@ -68,7 +64,7 @@ def _clear(low: float | None, high: float | None) -> bool:
 
 
 @ink.styled
-def contributions(prediction: Prediction) -> Picture | None:
+def contributions(prediction: Prediction, road: str) -> Picture | None:
     """Each feature's contribution, one starting where the last ended. None where there is none."""
     parts = [
         (feature.name, feature.contribution, diagnosis_tables.inside(feature.value, feature.known))
@@ -80,7 +76,7 @@ def contributions(prediction: Prediction) -> Picture | None:
     if not parts or numbers.finite(total) is None:
         return None
     tall = _STEP * (len(parts) + 1)
-    sheet = Sheet("contributions", 70 + tall)
+    sheet = Sheet(f"contributions-{road}", 70 + tall)
     top = sheet.heading(16, "contribution to the predicted gain", lines=1)
     axes = sheet.axes(top=top, bottom=sheet.height - top - tall, left=12, right=14)
     axes.set_ylim(tall, 0)
@@ -120,13 +116,13 @@ def contributions(prediction: Prediction) -> Picture | None:
     ink.round_ticks(axes, "x")
     told_parts = "; ".join(f"{n} {numbers.fixed(s, 3, sign=True)}" for n, s, _ in bars)
     return Picture(
-        name="contributions",
-        title="What the predicted gain is made of",
+        name=f"contributions-{road}",
+        title=f"What the predicted gain of {road} is made of",
         svg=sheet.svg(f"Contributions to the predicted gain: {told_parts}."),
         reading="Each bar starts where the one above it ended; the last one is their sum. The "
         "table has the value and the coefficient behind each.",
         keys=(
-            Key(sign=_block("var(--series-2)", 0.7), name="speaks for online training"),
+            Key(sign=_block("var(--series-2)", 0.7), name=f"speaks for {road}"),
             Key(sign=_block("var(--series-1)", 0.7), name="speaks for offline likelihood"),
             Key(sign=_block("currentColor", 1), name="the sum"),
         ),

@@ -48,8 +48,8 @@ def gain_of(value: float | None, low: float | None, high: float | None) -> Mean 
 
 
 def prediction(diagnosis: Diagnosis) -> str:
-    """The gain with its interval and how sure its sign is; or why there is none."""
-    found = diagnosis.prediction
+    """The gain that the advice speaks of, and how sure its sign is; or why there is none."""
+    found = diagnosis.predictions.get(diagnosis.lead)
     if found is None:
         return f"not predicted: {diagnosis.unpredicted or 'the reason was not kept'}."
     said = told(gain_of(found.gain, found.low, found.high), sign=True)

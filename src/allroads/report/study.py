@@ -87,6 +87,8 @@ def _view(study: Study) -> dict[str, Any]:
             if (arms := [row for row in study.arms if row.variant == variant])
         ],
         "scorers": study_tables.of_scorers(study),
+        "leads": study_tables.of_leads(study),
+        "leads_words": study_tables.leads_words(study),
         "difficulty": study_figures.difficulty(study),
         "difficulties": study_tables.of_difficulties(study),
         "equals": study_tables.of_equals(study),

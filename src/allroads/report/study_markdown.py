@@ -91,6 +91,9 @@ BLOCKS: dict[str, Callable[[Study], str]] = {
     "arms": _arms,
     "paper": _paper,
     "scorers": lambda study: _of(study_tables.of_scorers(study)),
+    "leads": lambda study: (
+        f"{study_tables.leads_words(study)}\n\n{_of(study_tables.of_leads(study))}"
+    ),
     "difficulties": lambda study: _of(study_tables.of_difficulties(study)),
     "equals": lambda study: _of(study_tables.of_equals(study)),
 }

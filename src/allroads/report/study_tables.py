@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from scipy import stats
+
 from allroads.records import Mean
 from allroads.report import numbers
 from allroads.report.tables import Cell, Table, measured, share
@@ -229,6 +232,48 @@ def of_scorers(study: Study) -> Table:
         ),
         words=(1, 2),
     )
+
+
+def of_leads(study: Study) -> Table:
+    """The verifier's lead and what the roads gain over likelihood."""
+    usual = numbers.usual_size(row.lead for row in study.leads)
+    return Table(
+        caption=f"{usual} behind each number unless the cell says otherwise. Lead: held-out "
+        "accuracy of the reward model minus that of offline DPO read as one. Gains: true reward "
+        "minus offline DPO's.",
+        columns=("World", "Lead of the verifier", "Gain of best-of-n", "Gain of online-dpo"),
+        rows=tuple(
+            (
+                Cell(text=row.variant),
+                *(measured(mean, usual, sign=True) for mean in (row.lead, row.search, row.online)),
+            )
+            for row in study.leads
+        ),
+    )
+
+
+def leads_words(study: Study) -> str:
+    """How often, and how closely, the lead says what a road gains; '' for fewer than 3 worlds."""
+    rows = study.leads
+    if len(rows) < 3:
+        return ""
+    lead = [row.lead.value for row in rows]
+    parts = []
+    for road, gains in (
+        ("best-of-n", [row.search.value for row in rows]),
+        ("online-dpo", [row.online.value for row in rows]),
+    ):
+        alike = sum((a > 0) == (b > 0) for a, b in zip(lead, gains, strict=True))
+        parts.append(
+            f"the gain of {road} has the sign of the lead on {alike} of {len(rows)} worlds, rank "
+            f"correlation {numbers.fixed(_rank_correlation(lead, gains), 2)}"
+        )
+    said = "; ".join(parts)
+    return f"{said[0].upper()}{said[1:]}."
+
+
+def _rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    return float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1])
 
 
 def gap(study: Study, variant: str) -> float | None:

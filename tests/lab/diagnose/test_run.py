@@ -90,7 +90,7 @@ def test_costs_are_all_there_is_apart_from_the_start_policy(
             total += found.get("cost", {}).get("flops", 0.0)
     assert evidence.cost.flops == pytest.approx(total)
     assert evidence.start_cost.flops > 0
-    assert set(evidence.roads) == {"dpo", "best-of-n", "online-dpo"}
+    assert set(evidence.roads) == {"dpo", "best-of-n", "online-dpo", "rloo"}
     assert evidence.roads["online-dpo"].flops > evidence.roads["best-of-n"].flops > 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
+from allroads.diagnoses import OFFLINE, ONLINE, SEARCH
 from allroads.errors import ConfigError
 from allroads.evidence import FULL, Learner
 from allroads.lab.compare import Prepared
@@ -21,7 +22,7 @@ from allroads.roads.stage import BASE
 ROADS = ("reward-model", "local-rm")
 """What a diagnosis trains on all pairs: the two learners. The generator is also the policy of
 likelihood that answers are compared with: DPO with as many passes as the verifier."""
-PRICED = ("dpo", "best-of-n", "online-dpo")
+PRICED = (OFFLINE, SEARCH, *ONLINE)
 """Roads whose cost is estimated and which are not run."""
 
 

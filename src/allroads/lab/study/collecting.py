@@ -21,6 +21,7 @@ from allroads.lab.study.beside import beside, measured_on
 from allroads.lab.study.curves import LEVEL, crossing
 from allroads.lab.study.equals import equals
 from allroads.lab.study.hypothesis import Case, Hypothesis
+from allroads.lab.study.leads import leads
 from allroads.lab.study.lines import Moment, ScorerLine, Store
 from allroads.lab.study.measured import NoEstimate, first_seeds
 from allroads.lab.study.registration import registered
@@ -84,6 +85,7 @@ def study_of(
         arms=tuple(row for name in variants for row in _arms(table, name, seeds)),
         contrasts=tuple(row for name in variants for row in _contrasts(table, name, seeds)),
         scorers=tuple(row for name in variants for row in _scorers(store, table, name, seeds)),
+        leads=leads(table, variants, seeds),
         difficulties=tuple(
             row for name in variants if (row := _difficulty(store, name)) is not None
         ),

@@ -13,6 +13,7 @@ from allroads.lab.study.lines import Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.prediction import collecting, document, running
 from allroads.lab.study.prediction.measured import (
+    ROADS,
     SEEDS,
     EvidenceLine,
     evidence_lines,
@@ -38,7 +39,7 @@ def line(world: str = NAME, **changes: Any) -> EvidenceLine:
         "world": world,
         "seed": 0,
         "features": {"labels": features, "truth": {**features, "search": (0.2, 0.1, 0.3)}},
-        "numbers": {"own": -2.0},
+        "numbers": {"own": -2.0, "found 1": 0.2},
         "longest": 8.0,
         "flops": 7.0,
         "seconds": 1.0,
@@ -49,14 +50,15 @@ def line(world: str = NAME, **changes: Any) -> EvidenceLine:
 
 
 def fill(results: Path, world: str = NAME, lead: float = 0.2) -> Store:
-    """Online beats offline on three prompts of four and ties on the fourth."""
+    """Every road beats offline on three prompts of four and ties on the fourth."""
     store = Store(results)
     for seed in SEEDS:
         ground = [0.1, 0.2, 0.3, 0.4]
         better = [0.1 + lead, 0.2 + lead, 0.3 + lead, 0.4]
         store.add(policy("sft", seed, ground, variant=world))
         store.add(policy("dpo", seed, ground, 0.3, variant=world, flops=3.0))
-        store.add(policy("online-dpo", seed, better, 0.3, variant=world, flops=5.0))
+        for road in ROADS:
+            store.add(policy(road, seed, better, 0.3, variant=world, flops=5.0))
     return store
 
 
@@ -73,20 +75,22 @@ def test_families_take_turns():
 
 
 def test_the_gain_is_the_share_of_prompts_won_less_a_half(tmp_path: Path):
-    found = gain(Table(fill(tmp_path)), NAME)
+    found = gain(Table(fill(tmp_path)), NAME, "rloo")
     assert found.value == pytest.approx((3 * 1 + 0.5) / 4 - 0.5)
-    assert gain(Table(fill(tmp_path / "worse", lead=-0.05)), NAME).value == pytest.approx(-0.375)
+    worse = Table(fill(tmp_path / "worse", lead=-0.05))
+    assert gain(worse, NAME, "rloo").value == pytest.approx(-0.375)
 
 
-def test_settings_lie_within_the_limit(tmp_path: Path):
+def test_settings_lie_within_a_fifth_of_an_answers_entropy(tmp_path: Path):
     results = tmp_path / "prediction"
     store = fill(results)
     for seed in SEEDS:
         far = moment([9.0] * 4, kl=2.5)
         store.add(policy("online-dpo", seed, [], 1.0, variant=NAME, moments=(far,)))
-    keep(line(numbers={"own": -2.6}), results)
+    # 2.5 nats are a fifth of 12.5, answers of 8 tokens with 1.5625 nats each; no price is paid.
+    keep(line(numbers={"own": -1.57}), results)
     assert table_of(results).setting(NAME, "online-dpo").value == 1.0
-    keep(line(numbers={"own": -2.4}), results)
+    keep(line(numbers={"own": -1.55}), results)
     assert table_of(results).setting(NAME, "online-dpo").value == 0.3
 
 
@@ -95,22 +99,24 @@ def test_settings_are_tuned_before_a_gain_is_read(tmp_path: Path):
     for arm, value in (("sft", None), ("dpo", 0.3), ("online-dpo", 0.3)):
         store.add(policy(arm, TUNING[0], [0.1, 0.2], value, variant=NAME))
     with pytest.raises(NoEstimate, match="not tuned"):
-        gain(Table(store), NAME)
+        gain(Table(store), NAME, "online-dpo")
 
 
 def test_a_world_is_measured_where_gain_and_evidence_are_there(tmp_path: Path):
     results = tmp_path / "prediction"
     fill(results)
-    assert measured_worlds(results, "labels") == ()
+    assert measured_worlds(results, "labels", "online-dpo") == ()
     keep(line("secret-few"), results)
-    assert measured_worlds(results, "labels") == ()
+    assert measured_worlds(results, "labels", "online-dpo") == ()
     keep(line(flops=6.0), results)
     keep(line(), results)
-    (world,) = measured_worlds(results, "truth")
+    (world,) = measured_worlds(results, "truth", "online-dpo")
     assert (world.name, world.family) == (NAME, "routes")
     assert world.gain == pytest.approx(0.375)
     assert world.features["search"] == (0.2, 0.1, 0.3)
-    assert "search" not in measured_worlds(results, "labels")[0].features
+    assert set(measured_worlds(results, "labels", "rloo")[0].features) == {"accuracy", "bits"}
+    # Covered or not at all, by 96 prompts: a standard error of 0.4 / sqrt(96).
+    assert world.features["coverage"] == pytest.approx((0.2, 0.12, 0.28), abs=2e-4)
     # The newest line of a world counts.
     assert world.costs == {"online-dpo": 5.0, "dpo": 3.0, "evidence": 7.0}
     assert collecting.found(results) == {}
@@ -124,7 +130,8 @@ def test_nothing_is_run_twice_and_what_is_late_is_said(
 
     def conducted(needs: Any, seeds: Any, place: Any, told: Any) -> list[str]:
         ran.extend(needs)
-        assert place.limits == {NAME: 2.0}
+        assert place.entropies == {NAME: 16.0}
+        assert set(needs[NAME]) == {"dpo", *ROADS}
         return []
 
     monkeypatch.setattr(running, "conduct", conducted)
@@ -167,20 +174,26 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_families_are_predicted_from_the_others(several: Path):
     found = collecting.found(several)
     assert set(found) == {"labels"}  # Nobody searched.
-    one = found["labels"]
+    assert set(found["labels"]) == set(ROADS)
+    one = found["labels"]["rloo"]
     assert (one.calibration.worlds, one.calibration.signs) == (16, 1.0)
     assert one.calibration.families == 7
     assert "16 worlds of 7 families" in collecting.text_of(found)
     assert len(one.worst) == 5
+    # All roads are alike here, and the advice never errs.
+    regret = collecting.regret(found["labels"])
+    assert regret["advice"] == 0.0
+    assert regret["always rloo"] == pytest.approx(0.375 / 2)
+    assert "mean regret, of all roads: advice 0.000" in collecting.text_of(found)
 
 
 def test_the_documents_blocks_are_filled(several: Path):
     found, models = collecting.found(several), collecting.models(several)
     page = fill_page(document.blocks(found, models))
     assert all(f"| {name} | " in page for name in list(WORLDS)[:16])
-    assert "| worlds, families | 16, 7 |" in page
-    assert "| of these right (aim: 90 %) | 100% |" in page
-    assert "- **labels**: gain = " in page
+    assert "| worlds, families | 16, 7 | 16, 7 | 16, 7 |" in page
+    assert "| of these right (aim: 90 %) | 100% | 100% | 100% |" in page
+    assert all(f"- **labels, {road}**: gain = " in page for road in ROADS)
     assert fill_page(document.blocks({}, collecting.models(several / "nothing"))).count("None") == 3
 
 
@@ -198,12 +211,15 @@ def test_a_page_without_a_block_is_refused():
 def test_the_shipped_models_are_fitted_on_the_committed_lines():
     shipped, made = fitted(), collecting.models(RESULTS / "prediction").models
     assert set(shipped) == set(made) == {"labels", "truth"}
-    for name, one in shipped.items():
-        assert one.names == made[name].names == collecting.READS[name]
-        assert one.coefficients == pytest.approx(made[name].coefficients, rel=1e-6)
-        assert (one.intercept, one.scatter) == pytest.approx(
-            (made[name].intercept, made[name].scatter), rel=1e-6
-        )
+    for name, roads in shipped.items():
+        assert list(roads) == list(made[name]) == list(ROADS)
+        for road, one in roads.items():
+            again = made[name][road]
+            assert one.names == again.names == collecting.READS[name]
+            assert one.coefficients == pytest.approx(again.coefficients, rel=1e-6)
+            assert (one.intercept, one.scatter) == pytest.approx(
+                (again.intercept, again.scatter), rel=1e-6
+            )
 
 
 def test_the_document_says_what_the_lines_say():

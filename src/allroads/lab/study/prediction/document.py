@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from allroads.diagnosis.calibration import Held
 from allroads.diagnosis.model import Models
-from allroads.lab.study.prediction.collecting import READS, Found
+from allroads.lab.study.prediction.collecting import READS, TRIED, Found, Results, regret
 from allroads.report.blocks import table
 
+_ORDER = ("truth", "labels", "first")
 
-def blocks(found: Mapping[str, Found], models: Models) -> dict[str, Callable[[], str]]:
+
+def blocks(found: Results, models: Models) -> dict[str, Callable[[], str]]:
     """What writes each block, by name; of the model for whoever has a verifying program first."""
-    names = sorted(found, key=list(READS).index, reverse=True)
-    ordered = {name: found[name] for name in names}
+    ordered = {name: found[name] for name in _ORDER if name in found}
+    shipped = {name: roads for name, roads in ordered.items() if name in READS}
     return {
         "calibration": partial(_calibration, ordered),
         "models": partial(_models, models),
-        "worst": partial(_worst, ordered),
-        "worlds": partial(_worlds, ordered),
+        "worst": partial(_worst, shipped),
+        "worlds": partial(_worlds, shipped),
     }
 
 
-def _calibration(found: Mapping[str, Found]) -> str:
-    columns = ("", *(f"{name}: {', '.join(READS[name])}" for name in found))
-    every = [one.calibration for one in found.values()]
+def _calibration(found: Results) -> str:
+    parts = [
+        f"{name}: {', '.join(TRIED[name])}\n\n{_of_roads(by_road)}{_of_all(by_road)}"
+        for name, by_road in found.items()
+    ]
+    return "\n".join(parts) or "Too few worlds have been measured.\n"
+
+
+def _of_roads(by_road: dict[str, Found]) -> str:
+    every = [one.calibration for one in by_road.values()]
 
     def row(what: str, *values: str) -> tuple[str, ...]:
         return (what, *values)
@@ -40,28 +49,63 @@ def _calibration(found: Mapping[str, Found]) -> str:
         row("90 % intervals cover (aim: 85 to 95 %)", *(f"{c.covered:.0%}" for c in every)),
         *(
             row(f"mean regret, {strategy}", *(f"{c.regret[strategy]:.3f}" for c in every))
-            for strategy in (every[0].regret if every else ())
+            for strategy in every[0].regret
         ),
     ]
-    return table(columns, rows) if every else "Too few worlds have been measured.\n"
+    return table(("", *by_road), rows)
+
+
+def _of_all(by_road: dict[str, Found]) -> str:
+    said = ", ".join(f"{name} {value:.3f}" for name, value in regret(by_road).items())
+    return f"\nMean regret where all roads may be taken: {said}.\n" if said else ""
 
 
 def _models(models: Models) -> str:
-    lines = [f"- **{name}**: {one.words}." for name, one in models.models.items()]
+    lines = [
+        f"- **{name}, {road}**: {one.words}."
+        for name, roads in models.models.items()
+        for road, one in roads.items()
+    ]
     return "".join(f"{line}\n" for line in lines) or "None yet.\n"
 
 
-def _worst(found: Mapping[str, Found]) -> str:
-    parts = [f"{name}\n\n{_rows(one.worst)}" for name, one in found.items()]
-    return "\n".join(parts) or "None yet.\n"
-
-
-def _worlds(found: Mapping[str, Found]) -> str:
+def _worst(found: Results) -> str:
     parts = [
-        f"{name}\n\n{_rows(sorted(one.held, key=lambda held: -held.world.gain))}"
-        for name, one in found.items()
+        f"{name}, {road}\n\n{_rows(one.worst)}"
+        for name, by_road in found.items()
+        for road, one in by_road.items()
     ]
     return "\n".join(parts) or "None yet.\n"
+
+
+def _worlds(found: Results) -> str:
+    parts = [f"{name}\n\n{_every(by_road)}" for name, by_road in found.items()]
+    return "\n".join(parts) or "None yet.\n"
+
+
+def _every(by_road: dict[str, Found]) -> str:
+    """A row a world, the largest gain of the first road first."""
+    held = {road: {h.world.name: h for h in one.held} for road, one in by_road.items()}
+    first = next(iter(held.values()))
+    names = [feature.name for feature in next(iter(first.values())).prediction.features]
+    columns = ("World", "Family", *names)
+    columns += tuple(f"{road}{which}" for road in held for which in ("", ", predicted (90 %)"))
+    rows = []
+    for name, one in sorted(first.items(), key=lambda item: -item[1].world.gain):
+        cells = [cell for rows in held.values() for cell in _cells(rows.get(name))]
+        own = (f"{one.world.features[feature][0]:+.3f}" for feature in names)
+        rows.append((name, one.world.family, *own, *cells))
+    return table(columns, rows)
+
+
+def _cells(held: Held | None) -> tuple[str, str]:
+    if held is None:
+        return "", ""
+    world, said = held.world, held.prediction
+    return (
+        f"{world.gain:+.3f} ({world.error:.3f})",
+        f"{said.gain:+.3f} ({said.low:+.3f} to {said.high:+.3f})",
+    )
 
 
 def _rows(every: Sequence[Held]) -> str:
@@ -69,14 +113,7 @@ def _rows(every: Sequence[Held]) -> str:
     columns = ("World", "Family", "Gain (standard error)", "Predicted (90 %)", *names)
     rows = []
     for held in every:
-        world, said = held.world, held.prediction
-        rows.append(
-            (
-                world.name,
-                world.family,
-                f"{world.gain:+.3f} ({world.error:.3f})",
-                f"{said.gain:+.3f} ({said.low:+.3f} to {said.high:+.3f})",
-                *(f"{world.features[name][0]:+.3f}" for name in names),
-            )
-        )
+        world = held.world
+        own = (f"{world.features[name][0]:+.3f}" for name in names)
+        rows.append((world.name, world.family, *_cells(held), *own))
     return table(columns, rows)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from allroads import stats
+from allroads.diagnoses import OFFLINE, ONLINE, SEARCH
 from allroads.diagnosis.model import World
+from allroads.lab.diagnose.design import Design
 from allroads.lab.study.lines import Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
 from allroads.lab.study.table import TUNING, Table
 from allroads.records import Record
 
-OFFLINE = "dpo"
-ROADS = ("best-of-n", "rloo", "online-dpo")
-"""Whose gain over `OFFLINE` is predicted: search, reinforcement, and what lies between."""
+ROADS = (SEARCH, *ONLINE)
+"""Whose gain over `OFFLINE` is predicted."""
 SEEDS = (*TUNING, 0)
 """With which the gain is measured, both roads at their tuned settings. Settings are chosen by
 held-out labels and never by the truth, so that seeds that tune are measured too, as in a
@@ -75,32 +77,33 @@ def table_of(results: Path) -> Table:
     return Table(Store(results), entropies)
 
 
-def gain(table: Table, world: str, seeds: Sequence[int] = SEEDS) -> stats.Estimate:
-    """P(the online answer beats the offline answer to the same prompt, ties half) - 1/2.
+def gain(table: Table, world: str, road: str, seeds: Sequence[int] = SEEDS) -> stats.Estimate:
+    """P(the road's answer beats the offline answer to the same prompt, ties half) - 1/2.
 
     Both roads at their tuned settings, by the true reward; crossed over seeds and prompts.
 
     Raises:
         NoEstimate: when a cell is missing.
     """
-    online, offline = (table.rewards(world, arm, seeds) for arm in (ONLINE, OFFLINE))
-    return stats.two_way_mean(np.heaviside(online - offline, 0.5) - 0.5)
+    other, offline = (table.rewards(world, arm, seeds) for arm in (road, OFFLINE))
+    return stats.two_way_mean(np.heaviside(other - offline, 0.5) - 0.5)
 
 
-def measured_worlds(results: Path, graded: str) -> tuple[World, ...]:
-    """Every world whose evidence and gain are there.
+def measured_worlds(results: Path, graded: str, road: str) -> tuple[World, ...]:
+    """Every world whose evidence and whose gain of a road are there.
 
     Args:
         results: folder of the study's lines.
         graded: 'labels' or 'truth'.
+        road: one of `ROADS`.
     """
     table, lines, out = table_of(results), evidence_lines(results), []
     for name in WORLDS:
         if name not in lines:
             continue
         try:
-            found = gain(table, name)
-            costs = {arm: table.flops(name, arm, SEEDS) for arm in (ONLINE, OFFLINE)}
+            found = gain(table, name, road)
+            costs = {arm: table.flops(name, arm, SEEDS) for arm in (road, OFFLINE)}
         except NoEstimate:
             continue
         if found.standard_error is None:
@@ -110,7 +113,7 @@ def measured_worlds(results: Path, graded: str) -> tuple[World, ...]:
             World(
                 name=name,
                 family=FAMILIES[name],
-                features=line.features[graded],
+                features=_whole(line, graded),
                 gain=found.value,
                 error=found.standard_error,
                 costs={**costs, "evidence": line.flops},
@@ -119,3 +122,17 @@ def measured_worlds(results: Path, graded: str) -> tuple[World, ...]:
             )
         )
     return tuple(out)
+
+
+def _whole(line: EvidenceLine, graded: str) -> dict[str, tuple[float, float, float]]:
+    """The features; lines from before coverage was one have its value alone, without an interval.
+
+    Its standard error is then that of prompts which are either wholly covered or not at all, the
+    largest that there can be.
+    """
+    found = line.features[graded]
+    share = line.numbers.get("found 1")
+    if graded != "truth" or "coverage" in found or share is None:
+        return found
+    half = 1.96 * math.sqrt(share * (1 - share) / Design().prompts)
+    return {**found, "coverage": (share, share - half, share + half)}

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from allroads.diagnoses import Diagnosis, Headroom
+from allroads.diagnoses import OFFLINE, Diagnosis, Headroom
 from allroads.diagnosis.code import code
+from allroads.diagnosis.coverage import coverage
 from allroads.diagnosis.features import features
 from allroads.diagnosis.headroom import headroom
 from allroads.diagnosis.verdict import diagnose
@@ -20,7 +21,6 @@ from allroads.lab.folder import revision
 from allroads.lab.study.conduct import conduct
 from allroads.lab.study.lines import Cell
 from allroads.lab.study.prediction.measured import (
-    OFFLINE,
     ROADS,
     SEEDS,
     EvidenceLine,
@@ -100,7 +100,7 @@ def without_truth(evidence: Evidence) -> Evidence:
 
 
 def _features(evidence: Evidence) -> dict[str, tuple[float, float, float]]:
-    found = features(evidence, code(evidence), headroom(evidence))
+    found = features(evidence, code(evidence), headroom(evidence), coverage(evidence))
     return {name: (one.value, one.low, one.high) for name, one in found.items()}
 
 

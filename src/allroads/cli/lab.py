@@ -133,11 +133,13 @@ def prediction(
     found = collecting.found(results / PREDICTION)
     typer.echo(collecting.text_of(found))
     fitted = collecting.models(results / PREDICTION)
+    fresh = collecting.fresh(results / PREDICTION, fitted)
+    typer.echo(collecting.text_of(fresh, collecting.NEVER_FITTED))
     if models is not None:
         files.write_text(models, fitted.model_dump_json(indent=1) + "\n")
         typer.echo(f"Models: {models.resolve()}")
     if write is not None:
-        blocks = document.blocks(found, fitted)
+        blocks = document.blocks(found, fitted, fresh)
         files.write_text(write, fill(write.read_text("utf-8"), blocks))
         typer.echo(f"Tables: {write.resolve()}")
 
@@ -251,11 +253,12 @@ def _told(since: float) -> Callable[[Cell], None]:
 def _predict(until: float, processes: int, results: Path, work: Path, world: str | None) -> None:
     from allroads.lab.study.lines import Store
     from allroads.lab.study.prediction import collecting, running
-    from allroads.lab.study.prediction.worlds import WORLDS
     from allroads.lab.study.running import Place
 
-    if world is not None and world not in WORLDS:
-        raise ConfigError(f"--world {world} is none of the study's: {nearest(world, WORLDS)}")
+    if world is not None and world not in running.EVERY:
+        raise ConfigError(
+            f"--world {world} is none of the study's: {nearest(world, running.EVERY)}"
+        )
     folder = results / PREDICTION
     place = Place(store=Store(folder), work=work / PREDICTION, processes=processes, until=until)
     since = time.monotonic()

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from allroads.diagnoses import Prediction
 from allroads.diagnosis.features import Measured
-from allroads.diagnosis.model import World, fit, predict
+from allroads.diagnosis.model import Model, World, fit, predict
 from allroads.errors import InputError
 from allroads.records import Record
 
@@ -70,9 +70,14 @@ def leave_one_family_out(worlds: Sequence[World], names: Sequence[str]) -> tuple
         model = fit([world for world in worlds if world.family != family], names)
         for world in worlds:
             if world.family == family:
-                found = {name: Measured(*row) for name, row in world.features.items()}
-                out.append(Held(world, predict(model, found, noise=world.error)))
+                out.append(Held(world, predicted(model, world)))
     return tuple(out)
+
+
+def predicted(model: Model, world: World) -> Prediction:
+    """Of the gain as it was measured: the interval holds that one's own error."""
+    found = {name: Measured(*row) for name, row in world.features.items()}
+    return predict(model, found, noise=world.error)
 
 
 def calibration(held: Sequence[Held]) -> Calibration:

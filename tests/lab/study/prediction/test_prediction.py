@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from allroads.lab.study.prediction.measured import (
     measured_worlds,
     table_of,
 )
-from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
+from allroads.lab.study.prediction.worlds import FAMILIES, FRESH, WORLDS
 from allroads.lab.study.running import Place
 from allroads.lab.study.table import TUNING, Table
 from allroads.report import blocks
@@ -66,11 +67,13 @@ def test_the_study_is_wide_enough():
     assert len(WORLDS) >= 40
     families = set(FAMILIES.values())
     assert len(families) >= 6
-    assert set(FAMILIES) == set(WORLDS)
+    assert set(FAMILIES) == set(WORLDS) | set(FRESH)
+    assert not {FAMILIES[name] for name in FRESH} & {FAMILIES[name] for name in WORLDS}
 
 
 def test_families_take_turns():
-    first = [FAMILIES[name] for name in WORLDS][: len(set(FAMILIES.values()))]
+    families = [FAMILIES[name] for name in WORLDS]
+    first = families[: len(set(families))]
     assert len(set(first)) == len(first)
 
 
@@ -189,12 +192,30 @@ def test_families_are_predicted_from_the_others(several: Path):
 
 def test_the_documents_blocks_are_filled(several: Path):
     found, models = collecting.found(several), collecting.models(several)
-    page = fill_page(document.blocks(found, models))
+    page = fill_page(document.blocks(found, models, collecting.fresh(several, models)))
     assert all(f"| {name} | " in page for name in list(WORLDS)[:16])
     assert "| worlds, families | 16, 7 | 16, 7 | 16, 7 |" in page
     assert "| of these right (aim: 90 %) | 100% | 100% | 100% |" in page
     assert all(f"- **labels, {road}**: gain = " in page for road in ROADS)
-    assert fill_page(document.blocks({}, collecting.models(several / "nothing"))).count("None") == 3
+    nothing = document.blocks({}, collecting.models(several / "nothing"), {})
+    assert fill_page(nothing).count("None") == 4
+
+
+def test_fresh_families_are_predicted_and_never_fitted_on(several: Path, tmp_path: Path):
+    results = tmp_path / "prediction"
+    shutil.copytree(several, results)
+    shutil.copy(several.with_suffix(".jsonl"), results.with_suffix(".jsonl"))
+    before = collecting.models(results)
+    for at, name in enumerate(list(FRESH)[:2]):
+        fill(results, name, -0.05 if at else 0.2)
+        features = {"accuracy": (-0.05 if at else 0.05,) * 3, "bits": (0.0, 0.0, 0.0)}
+        keep(line(name, features={"labels": features, "truth": features}), results)
+    assert collecting.models(results) == before
+    fresh = collecting.fresh(results, before)["labels"]["rloo"]
+    assert [held.world.name for held in fresh.held] == list(FRESH)[:2]
+    assert (fresh.calibration.signs, fresh.calibration.positive) == (1.0, 0.5)
+    page = fill_page(document.blocks({}, before, collecting.fresh(results, before)))
+    assert f"| {next(iter(FRESH))} | sort | " in page
 
 
 def fill_page(every: dict[str, Any]) -> str:
@@ -223,8 +244,11 @@ def test_the_shipped_models_are_fitted_on_the_committed_lines():
 
 
 def test_the_document_says_what_the_lines_say():
+    models = collecting.models(RESULTS / "prediction")
     every = document.blocks(
-        collecting.found(RESULTS / "prediction"), collecting.models(RESULTS / "prediction")
+        collecting.found(RESULTS / "prediction"),
+        models,
+        collecting.fresh(RESULTS / "prediction", models),
     )
     page = (RESULTS.parent / "docs" / "diagnosis.md").read_text("utf-8")
     assert blocks.fill(page, every) == page

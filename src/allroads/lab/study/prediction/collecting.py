@@ -10,10 +10,12 @@ from allroads.diagnosis.calibration import (
     Held,
     calibration,
     leave_one_family_out,
+    predicted,
     regrets,
 )
 from allroads.diagnosis.model import Model, Models, World, fit
 from allroads.lab.study.prediction.measured import ROADS, measured_worlds
+from allroads.lab.study.prediction.worlds import FRESH, WORLDS
 
 READS: dict[str, tuple[str, ...]] = {
     "labels": ("accuracy", "bits"),
@@ -27,6 +29,7 @@ TRIED = {**READS, FIRST: ("accuracy", "bits", "search")}
 REINFORCEMENT = "rloo"
 """What the rule of thumb trains."""
 COMMAND = "allroads lab run prediction"
+NEVER_FITTED = "families that it was not fitted on"
 _WORST = 5
 _LEAST = 12
 """Worlds below which nothing is said."""
@@ -72,6 +75,18 @@ def models(results: Path) -> Models:
     return Models(made=COMMAND, models=out)
 
 
+def fresh(results: Path, fitted: Models) -> Results:
+    """What the models predict of worlds of families that none of them was fitted on."""
+    out: Results = {}
+    for name, by_road in fitted.models.items():
+        for road, model in by_road.items():
+            worlds = _worlds(results, name, road, tuple(FRESH))
+            held = tuple(Held(world, predicted(model, world)) for world in worlds)
+            if len(held) > 1:
+                out.setdefault(name, {})[road] = Found(held, calibration(held))
+    return out
+
+
 def regret(by_road: dict[str, Found]) -> dict[str, float]:
     """Of taking the most promising of all roads; on the worlds on which all were measured."""
     if set(by_road) != set(ROADS):
@@ -85,13 +100,11 @@ def regret(by_road: dict[str, Found]) -> dict[str, float]:
     return regrets(held, REINFORCEMENT)
 
 
-def text_of(results: Results) -> str:
+def text_of(results: Results, how: str = "families left out one by one") -> str:
     """The calibration as lines for a terminal."""
     out: list[str] = []
     for name, by_road in results.items():
-        out.append(
-            f"Predicted from {', '.join(TRIED[name])} ({name}), families left out one by one:"
-        )
+        out.append(f"Predicted from {', '.join(TRIED[name])} ({name}), {how}:")
         for road, one in by_road.items():
             c = one.calibration
             out += [
@@ -108,10 +121,12 @@ def text_of(results: Results) -> str:
     return "\n".join(out) if out else "Too few worlds have been measured to say anything."
 
 
-def _worlds(results: Path, name: str, road: str) -> list[World]:
+def _worlds(
+    results: Path, name: str, road: str, names: tuple[str, ...] = tuple(WORLDS)
+) -> list[World]:
     """Those that have the features."""
     graded = "labels" if name == "labels" else "truth"
-    worlds = measured_worlds(results, graded, road)
+    worlds = measured_worlds(results, graded, road, names)
     return [world for world in worlds if set(TRIED[name]) <= set(world.features)]
 
 

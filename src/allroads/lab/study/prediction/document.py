@@ -13,7 +13,7 @@ from allroads.report.blocks import table
 _ORDER = ("truth", "labels", "first")
 
 
-def blocks(found: Results, models: Models) -> dict[str, Callable[[], str]]:
+def blocks(found: Results, models: Models, fresh: Results) -> dict[str, Callable[[], str]]:
     """What writes each block, by name; of the model for whoever has a verifying program first."""
     ordered = {name: found[name] for name in _ORDER if name in found}
     shipped = {name: roads for name, roads in ordered.items() if name in READS}
@@ -21,6 +21,7 @@ def blocks(found: Results, models: Models) -> dict[str, Callable[[], str]]:
         "calibration": partial(_calibration, ordered),
         "models": partial(_models, models),
         "worst": partial(_worst, shipped),
+        "fresh": partial(_fresh, {name: fresh[name] for name in _ORDER if name in fresh}),
         "worlds": partial(_worlds, shipped),
     }
 
@@ -74,6 +75,14 @@ def _worst(found: Results) -> str:
         f"{name}, {road}\n\n{_rows(one.worst)}"
         for name, by_road in found.items()
         for road, one in by_road.items()
+    ]
+    return "\n".join(parts) or "None yet.\n"
+
+
+def _fresh(found: Results) -> str:
+    parts = [
+        f"{name}\n\n{_every(by_road)}\n{_of_roads(by_road)}{_of_all(by_road)}"
+        for name, by_road in found.items()
     ]
     return "\n".join(parts) or "None yet.\n"
 

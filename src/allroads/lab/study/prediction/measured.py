@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,16 +89,19 @@ def gain(table: Table, world: str, road: str, seeds: Sequence[int] = SEEDS) -> s
     return stats.two_way_mean(np.heaviside(other - offline, 0.5) - 0.5)
 
 
-def measured_worlds(results: Path, graded: str, road: str) -> tuple[World, ...]:
+def measured_worlds(
+    results: Path, graded: str, road: str, names: Iterable[str] = tuple(WORLDS)
+) -> tuple[World, ...]:
     """Every world whose evidence and whose gain of a road are there.
 
     Args:
         results: folder of the study's lines.
         graded: 'labels' or 'truth'.
         road: one of `ROADS`.
+        names: of the worlds that are looked for; those that models are fitted on if not said.
     """
     table, lines, out = table_of(results), evidence_lines(results), []
-    for name in WORLDS:
+    for name in names:
         if name not in lines:
             continue
         try:

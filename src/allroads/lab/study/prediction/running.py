@@ -27,11 +27,13 @@ from allroads.lab.study.prediction.measured import (
     evidence_lines,
     keep,
 )
-from allroads.lab.study.prediction.worlds import WORLDS
+from allroads.lab.study.prediction.worlds import FRESH, WORLDS
 from allroads.lab.study.running import Place
 
 SEED = 0
 """Of the evidence."""
+EVERY = WORLDS | FRESH
+"""By name: worlds that models are fitted on first."""
 _DESIGN = Design(truth=True)
 
 
@@ -47,12 +49,12 @@ def run(place: Place, told: Callable[[str], None], names: tuple[str, ...] = ()) 
         What is left out, a sentence each.
     """
     left = []
-    place = replace(place, worlds=WORLDS)
+    place = replace(place, worlds=EVERY)
 
     def heard(cell: Cell) -> None:
         told(f"{cell.variant}: {cell.arm}, seed {cell.seed}")
 
-    for name in names or tuple(WORLDS):
+    for name in names or tuple(EVERY):
         if time.monotonic() > place.until:
             left.append(f"{name}: the time was up")
             continue
@@ -67,7 +69,7 @@ def run(place: Place, told: Callable[[str], None], names: tuple[str, ...] = ()) 
 
 
 def _evidence(name: str, place: Place) -> EvidenceLine:
-    config = WORLDS[name].config((OFFLINE,), (SEED,), processes=place.processes)
+    config = EVERY[name].config((OFFLINE,), (SEED,), processes=place.processes)
     planned = ready(config, _DESIGN)
     # The folder of the roads' cells: the start policy and the reward model are there already.
     folder = place.work / f"{name}-{planned.prepared.settings.data_fingerprint[:8]}"

@@ -44,6 +44,8 @@ _USUAL: dict[str, tuple[str, dict[str, Any], int]] = {
     ),
     "change": ("docs/worlds/change.py", {}, 1),
     "brackets": ("docs/worlds/brackets.py", {"slip": 0.1}, 1),
+    "sort": ("docs/worlds/sort.py", {"slip": 0.15}, 1),
+    "colour": ("docs/worlds/colour.py", {"slip": 0.05}, 1),
 }
 _FAMILY = {"hop": "routes"}
 """What belongs to a family of another name."""
@@ -122,6 +124,15 @@ _ALL = (
     _world("brackets", "poor", slip=0.3),
 )
 
+_LATER = (
+    _world("sort", "few", _FEW),
+    _world("colour", "few", _FEW),
+    _world("sort", "many", _MANY),
+    _world("colour", "many", _MANY),
+    _world("sort", "poor", slip=0.3),
+    _world("colour", "noisy", _MANY, label_temperature=_NOISY),
+)
+
 
 def _in_turns(worlds: Sequence[tuple[str, Variant]]) -> Iterator[tuple[str, Variant]]:
     """Families take turns, so that a study that is stopped has worlds of all."""
@@ -132,7 +143,9 @@ def _in_turns(worlds: Sequence[tuple[str, Variant]]) -> Iterator[tuple[str, Vari
         yield from (one for one in turn if one is not None)
 
 
-FAMILIES = {variant.name: family for family, variant in _ALL}
+FAMILIES = {variant.name: family for family, variant in (*_ALL, *_LATER)}
 """By world."""
+FRESH = {variant.name: variant for _, variant in _LATER}
+"""Of two further families: predicted, and never fitted on."""
 WORLDS = {variant.name: variant for _, variant in _in_turns(_ALL)}
 """By name, in the order in which they are run."""

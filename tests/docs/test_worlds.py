@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,40 @@ def test_coins_by_hand():
     rows = world.demonstrations(300, seed=0)
     rewards = world.verify([r.prompt for r in rows], [r.completion for r in rows])
     assert 0.4 < np.mean(rewards) < 0.9
+
+
+def test_letters_in_order_by_hand():
+    world = runpy.run_path(str(DOCS / "worlds" / "sort.py"))
+    answers = {
+        "a c d f k l": 1.0,
+        "a c d f l k": 4 / 5,  # one neighbour of five
+        "a c d f k": 5 / 6,  # a letter is missing, the rest in order
+        "a c d f k l l": 6 / 7 * 5 / 6,  # one too many, which is not behind its neighbour
+        "a": 0.0,
+        "": 0.0,
+    }
+    assert world["verify"](["k a f l c d"] * 6, [*answers]) == pytest.approx([*answers.values()])
+    assert all(len(set(prompt.split())) == 6 for prompt in world["prompts"]())
+    assert world["demonstrate"]("k a f l c d", None) == "a c d f k l"
+
+
+def test_colours_by_hand():
+    world = runpy.run_path(str(DOCS / "worlds" / "colour.py"))
+    prompt = "a b a c a d b c b d c e e f"
+    answers = {
+        "red green blue blue red green": 1.0,
+        "red red blue blue red green": 6 / 7,  # a and b
+        "red red red red red red": 0.0,
+        "red green blue blue red": 0.0,  # too short
+        "red green blue blue red f": 0.0,  # a node is no colour
+    }
+    assert world["verify"]([prompt] * 5, [*answers]) == pytest.approx([*answers.values()])
+    rng, prompts = np.random.default_rng(0), world["prompts"]()
+    several = [prompt for prompt in prompts[::40] for _ in range(3)]
+    written = [world["demonstrate"](prompt, rng) for prompt in several]
+    assert world["verify"](several, written) == [1.0] * len(several)
+    assert len(set(written)) > len(prompts[::40])  # in more than one way
+    assert not world["colouring"]([*itertools.combinations("abcd", 2)], ("red", "green", "blue"))
 
 
 def test_the_page_names_every_world_and_every_dial():

@@ -49,7 +49,9 @@ class Variant(Choice):
     most_seeds: int = 8
     """A study of it reads the first so many of its seeds at most: real text is dear."""
     ns: tuple[int, ...] = (2, 8, 32)
-    """Of best-of-N; the pool is twice the largest."""
+    """Of best-of-N."""
+    pool: int = 0
+    """Samples of a prompt that those expectations are over; 0: twice the largest N."""
 
     @property
     def needs_model(self) -> bool:
@@ -97,7 +99,7 @@ class Variant(Choice):
                 "seeds": seeds,
                 "betas": betas or self.betas,
                 "ns": self.ns,
-                "pool": 2 * max(self.ns),
+                "pool": self.pool or 2 * max(self.ns),
                 "recipe": recipe,
                 "custom": [again(recipe)] if AGAIN in roads else [],
                 "eval_prompts": EVAL_PROMPTS,

@@ -71,10 +71,14 @@ def _world(
         },
         recipe=longer(_QUICK, patience),
         betas=(0.3, 1.0),
-        ns=(8,),
+        ns=(_N,),
+        # One answer, and no mean over a larger pool: P(its reward is higher) needs an answer's.
+        pool=_N,
     )
 
 
+_N = 8
+"""Of best-of-N."""
 _NOISY = 4.0
 """A label temperature at which about a third of the labels of near answers are wrong."""
 _ALL = (

@@ -240,7 +240,7 @@ def of_leads(study: Study) -> Table:
     return Table(
         caption=f"{usual} behind each number unless the cell says otherwise. Lead: held-out "
         "accuracy of the reward model minus that of offline DPO read as one. Gains: true reward "
-        "minus offline DPO's.",
+        "minus offline DPO's, in the unit of the world.",
         columns=("World", "Lead of the verifier", "Gain of best-of-n", "Gain of online-dpo"),
         rows=tuple(
             (

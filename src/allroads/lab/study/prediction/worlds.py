@@ -46,6 +46,8 @@ _USUAL: dict[str, tuple[str, dict[str, Any], int]] = {
     "brackets": ("docs/worlds/brackets.py", {"slip": 0.1}, 1),
     "sort": ("docs/worlds/sort.py", {"slip": 0.15}, 1),
     "colour": ("docs/worlds/colour.py", {"slip": 0.05}, 1),
+    "sum": ("docs/worlds/sum.py", {"slip": 0.1}, 1),
+    "clauses": ("docs/worlds/clauses.py", {"slip": 0.05}, 1),
 }
 _FAMILY = {"hop": "routes"}
 """What belongs to a family of another name."""
@@ -135,6 +137,12 @@ _LATER = (
     _world("colour", "many", _MANY),
     _world("sort", "poor", slip=0.3),
     _world("colour", "noisy", _MANY, label_temperature=_NOISY),
+    _world("sum", "few", _FEW),
+    _world("clauses", "few", _FEW),
+    _world("sum", "many", _MANY),
+    _world("clauses", "many", _MANY),
+    _world("sum", "poor", slip=0.25),
+    _world("clauses", "noisy", _MANY, label_temperature=_NOISY),
 )
 
 
@@ -150,6 +158,6 @@ def _in_turns(worlds: Sequence[tuple[str, Variant]]) -> Iterator[tuple[str, Vari
 FAMILIES = {variant.name: family for family, variant in (*_ALL, *_LATER)}
 """By world."""
 FRESH = {variant.name: variant for _, variant in _LATER}
-"""Of two further families: predicted, and never fitted on."""
+"""Of four further families: predicted, and never fitted on."""
 WORLDS = {variant.name: variant for _, variant in _in_turns(_ALL)}
 """By name, in the order in which they are run."""

@@ -88,6 +88,9 @@ class HeadroomPoint(Record):
     """P(its answer beats the start policy's) - 1/2, by `Headroom.grader`."""
     over_offline: Mean | None
     """P(its answer beats the offline policy's) - 1/2; None without that policy."""
+    over_generator: Mean | None = None
+    """`over_start` minus that of the generator's choice among the same samples; None for the
+    generator's own."""
     proxy: Mean
     """What the learner itself thinks of its choice: its score's gain over the mean sample, in
     standard deviations of the samples' scores."""

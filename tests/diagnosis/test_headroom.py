@@ -56,6 +56,11 @@ def test_a_perfect_a_blind_and_a_perverse_chooser():
         n = point.n
         expected = n / (n + 1) if point.by == "verifier" else 1 / (n + 1)
         assert point.over_start.value == pytest.approx(expected - 0.5)
+        if point.by == "generator":
+            assert point.over_generator is None
+        else:
+            assert point.over_generator is not None
+            assert point.over_generator.value == pytest.approx((n - 1) / (n + 1))
     for point in blind.points[:3]:
         assert point.over_start.value == pytest.approx(0)
         assert point.kl.value == 0

@@ -131,6 +131,20 @@ def test_an_open_sign_asks_for_pairs_where_the_verifier_still_learns():
     assert advice(evidence(counts=(2048, 4096, 8192)), rloo=model(0.0, 0.2)) == "cannot tell"
 
 
+def test_reasons_are_of_what_predicts():
+    # The pools' verifier and generator choose alike.
+    seen = [reason.words for reason in diagnose(evidence(), says()).reasons]
+    assert "wins +0.00 more often than likelihood's" in seen[1]
+    assert "against the offline policy" in seen[2]
+    found = evidence()
+    blind = {name: rows for name, rows in found.start.grades.items() if name != "truth"}
+    start = found.start.model_copy(update={"grades": blind})
+    unseeing = found.model_copy(update={"start": start, "offline": None})
+    unseen = [reason.words for reason in diagnose(unseeing, says()).reasons]
+    assert "Describing the labels costs the generator" in unseen[1]
+    assert len(unseen) == 2
+
+
 def test_what_would_change_it_is_within_what_the_worlds_had():
     found = diagnose(evidence(), says(rloo=model(-0.1, 0.03, coefficient=1.0)))
     assert found.lead == "rloo"  # The most promising of them.

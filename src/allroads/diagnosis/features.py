@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allroads.diagnoses import Code, Coverage, Headroom
+from allroads.diagnoses import Code, Coverage, Headroom, HeadroomPoint
 from allroads.diagnosis.means import crossed
 from allroads.evidence import FULL, Evidence
 from allroads.records import Mean
@@ -19,6 +19,8 @@ MEANINGS: Mapping[str, str] = {
     "more",
     "bits": "prequential bits a pair that the generator needs more than the verifier",
     "search": f"P(best of {N} by the verifier beats the offline policy) - 1/2, by the grader",
+    "picks": f"P(best of {N} by the verifier beats the start policy) minus the same by the "
+    "generator, by the truth",
     "coverage": "share of the start policy's samples that have the highest true reward",
 }
 
@@ -42,7 +44,8 @@ def features(
 ) -> dict[str, Measured]:
     """Those of `MEANINGS` that the evidence has, with an interval.
 
-    'search' is there only where its grader may be believed, 'coverage' where it is the truth.
+    'search' is there only where its grader may be believed, 'picks' and 'coverage' where it is the
+    truth.
     """
     out = {}
     accuracy = _accuracy(evidence)
@@ -50,6 +53,7 @@ def features(
         ("accuracy", accuracy),
         ("bits", _scaled(code.difference, 1 / code.coded)),
         ("search", _search(headroom)),
+        ("picks", _picks(headroom)),
         ("coverage", _covered(headroom, coverage)),
     ):
         if mean is not None and mean.low is not None and mean.high is not None:
@@ -76,10 +80,20 @@ def _hits(leads: tuple[float, ...]) -> np.ndarray:
 
 
 def _search(headroom: Headroom | None) -> Mean | None:
-    if headroom is None or not headroom.trusted:
+    point = _point(headroom)
+    return None if point is None or headroom is None or not headroom.trusted else point.over_offline
+
+
+def _picks(headroom: Headroom | None) -> Mean | None:
+    point = _point(headroom)
+    if point is None or headroom is None or headroom.grader != "truth":
         return None
-    points = [p for p in headroom.points if p.by == "verifier" and p.n == N]
-    return points[0].over_offline if points else None
+    return point.over_generator
+
+
+def _point(headroom: Headroom | None) -> HeadroomPoint | None:
+    points = () if headroom is None else headroom.points
+    return next((p for p in points if p.by == "verifier" and p.n == N), None)
 
 
 def _covered(headroom: Headroom | None, coverage: Coverage) -> Mean | None:

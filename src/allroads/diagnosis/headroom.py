@@ -13,7 +13,7 @@ from allroads.diagnosis.lengths import LEARNERS
 from allroads.diagnosis.means import clustered, share
 from allroads.diagnosis.pool import Grader, clusters, grader, table, wins
 from allroads.errors import InputError
-from allroads.evidence import Evidence, Pool
+from allroads.evidence import Evidence, Learner, Pool
 from allroads.records import Mean
 from allroads.stats import Floats
 
@@ -40,16 +40,22 @@ def headroom(evidence: Evidence) -> Headroom | None:
     against_PMM = wins(grades_PM, grades_PM) - 0.5
     offline = evidence.offline
     ahead_PM = None if offline is None else _over_offline(grades_PM, start, offline, judge)
-    points, over_start = [], {}
-    for learner in LEARNERS:
-        scores_PM = table(f"grades[{learner!r}]", start.grades[learner])
+    scores: dict[Learner, Floats] = {
+        name: table(f"grades[{name!r}]", start.grades[name]) for name in LEARNERS
+    }
+    over_start = {
+        (learner, n): np.array(
+            [
+                np.sum(against_fresh(row, n) * against)
+                for row, against in zip(scores_PM, against_PMM, strict=True)
+            ]
+        )
+        for learner, scores_PM in scores.items()
+        for n in _numbers(scores_PM.shape[1])
+    }
+    points = []
+    for learner, scores_PM in scores.items():
         for n in _numbers(scores_PM.shape[1]):
-            over_start[learner, n] = np.array(
-                [
-                    np.sum(against_fresh(row, n) * against)
-                    for row, against in zip(scores_PM, against_PMM, strict=True)
-                ]
-            )
             weights_PM = np.array([stats.best_of_n_weights(row, n) for row in scores_PM])
             points.append(
                 HeadroomPoint(
@@ -58,6 +64,9 @@ def headroom(evidence: Evidence) -> Headroom | None:
                     kl=clustered([stats.best_of_n_kl(row, n) for row in scores_PM], names),
                     over_start=clustered(over_start[learner, n], names),
                     over_offline=None if ahead_PM is None else _known(weights_PM, ahead_PM, names),
+                    over_generator=None
+                    if learner == "generator"
+                    else clustered(over_start[learner, n] - over_start["generator", n], names),
                     proxy=clustered(_proxy(scores_PM, weights_PM), names),
                 )
             )

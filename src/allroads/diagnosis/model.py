@@ -49,7 +49,8 @@ class Model(Record):
         names: of the features, in order.
         intercept: gain where every feature is 0.
         coefficients: gain per unit of each feature.
-        scatter: standard deviation of true gains about the model, measurement errors apart.
+        scatter: standard deviation of true gains about the model where it has not seen their
+            family, measurement errors apart.
         uncertainty: covariance of (intercept, coefficients).
         ranges: of each feature over the worlds it was fitted on.
         worlds, families: how many there were.
@@ -80,14 +81,46 @@ class Model(Record):
 def fit(worlds: Sequence[World], names: Sequence[str]) -> Model:
     """Ridge regression of the gain on some features; worlds weigh by their gains' errors.
 
-    The scatter is the residual variance (over the residual degrees of freedom) minus what the
-    gains' own errors and the features' errors explain, at least a quarter of it: by moments.
+    The scatter is that of families which the model has not seen: the mean square of what each
+    family is missed by when the others are fitted, minus what the gains' own errors and the
+    features' errors explain, at least a quarter of it. With fewer than three families it is the
+    residual variance over the residual degrees of freedom instead of that mean square.
 
     Raises:
         InputError: for fewer worlds than coefficients + 2, or a world without a feature.
     """
     if len(worlds) < len(names) + 3:
         raise InputError(f"worlds: at least {len(names) + 3} are needed, got {len(worlds)}")
+    model, weights = _ridge(worlds, names)
+    errors = [[_measured(world, name).error for name in names] for world in worlds]
+    explained = np.array([world.error**2 for world in worlds])
+    explained += (np.array(errors) ** 2) @ np.square(model.coefficients)
+    missed = _missed(worlds, names)
+    variance = model.scatter**2 if missed is None else float(weights @ missed**2)
+    left = max(variance - float(weights @ explained), _LEAST * variance)
+    return model.model_copy(update={"scatter": math.sqrt(left)})
+
+
+def _missed(worlds: Sequence[World], names: Sequence[str]) -> np.ndarray | None:
+    """By world, its gain minus what the other families say; None where they cannot be fitted."""
+    families = {world.family for world in worlds}
+    if len(families) < 3:
+        return None
+    out = np.empty(len(worlds))
+    for family in families:
+        others = [world for world in worlds if world.family != family]
+        if len(others) < len(names) + 3:
+            return None
+        model, _ = _ridge(others, names)
+        for at, world in enumerate(worlds):
+            if world.family == family:
+                values = [_measured(world, name).value for name in names]
+                out[at] = world.gain - model.intercept - np.dot(model.coefficients, values)
+    return out
+
+
+def _ridge(worlds: Sequence[World], names: Sequence[str]) -> tuple[Model, np.ndarray]:
+    """The regression, its scatter the whole residual variance's root; and the worlds' weights."""
     x = _matrix(worlds, names)
     y = np.array([world.gain for world in worlds])
     errors = np.array([world.error for world in worlds])
@@ -102,12 +135,6 @@ def fit(worlds: Sequence[World], names: Sequence[str]) -> Model:
     residuals = y - z @ beta
     freedom = len(y) - len(beta)
     variance = float(weights @ residuals**2 / freedom)
-    feature_errors = np.array(
-        [[_measured(world, name).error for name in names] for world in worlds]
-    )
-    explained = float(
-        weights @ (errors**2 + ((beta[1:] / spread * feature_errors) ** 2).sum(axis=1)) / len(y)
-    )
     back = np.zeros((len(beta), len(beta)))
     back[0, 0] = 1.0
     back[0, 1:] = -centre / spread
@@ -115,11 +142,11 @@ def fit(worlds: Sequence[World], names: Sequence[str]) -> Model:
     inverse = np.linalg.inv(gram)
     uncertainty = variance * back @ inverse @ back.T
     raw = back @ beta
-    return Model(
+    model = Model(
         names=tuple(names),
         intercept=float(raw[0]),
         coefficients=tuple(map(float, raw[1:])),
-        scatter=math.sqrt(max(variance - explained, _LEAST * variance)),
+        scatter=math.sqrt(variance),
         uncertainty=tuple(tuple(map(float, row)) for row in uncertainty),
         ranges=tuple(
             (float(low), float(high)) for low, high in zip(x.min(0), x.max(0), strict=True)
@@ -127,6 +154,7 @@ def fit(worlds: Sequence[World], names: Sequence[str]) -> Model:
         worlds=len(worlds),
         families=len({world.family for world in worlds}),
     )
+    return model, weights / len(y)
 
 
 def predict(model: Model, found: Mapping[str, Measured], *, noise: float = 0.0) -> Prediction:

@@ -204,7 +204,10 @@ class _Weighed:
         return f"{words} {said} (P(win) - 1/2, 90 %)."
 
     def reasons(self) -> tuple[Reason, ...]:
-        """Two or three pieces of evidence, those with the largest say first."""
+        """Two or three pieces of evidence: what both learn, and what their choices are worth.
+
+        By a truth it is who of them chooses better that predicts; else the code of the labels does.
+        """
         verifier, generator = self.curves
         at = [curve.points for curve in (verifier, generator)]
         last = [[p for p in points if not p.extrapolated][-1] for points in at]
@@ -216,7 +219,20 @@ class _Weighed:
                 evidence="curves",
             )
         ]
-        if self.code.learned:
+        point = None
+        if self.headroom is not None and self.headroom.trusted:
+            point = next((p for p in self.headroom.points if p.by == "verifier" and p.n == N), None)
+        graded = self.headroom is not None and self.headroom.grader == "truth"
+        if self.code.learned and graded and point is not None and point.over_generator is not None:
+            out.append(
+                Reason(
+                    words=f"Of {N} of the start policy's own answers the reward model's choice "
+                    f"wins {point.over_generator.value:+.2f} more often than likelihood's, by the "
+                    "truth.",
+                    evidence="headroom",
+                )
+            )
+        elif self.code.learned:
             more = self.code.difference.value / self.code.coded
             out.append(
                 Reason(
@@ -230,18 +246,15 @@ class _Weighed:
                 Reason(words="Neither describes the labels in less than a bit each: not learned.",
                        evidence="code")
             )  # fmt: skip
-        if self.headroom is not None and self.headroom.trusted:
-            point = next((p for p in self.headroom.points if p.by == "verifier" and p.n == N), None)
-            if point is not None and point.over_offline is not None:
-                over = point.over_offline
-                out.append(
-                    Reason(
-                        words=f"Best of {N} by the reward model against the offline policy: "
-                        f"{over.value:+.2f} (P(win) - 1/2), by the "
-                        + ("truth." if self.headroom.grader == "truth" else "independent scorer."),
-                        evidence="headroom",
-                    )
+        if point is not None and point.over_offline is not None:
+            out.append(
+                Reason(
+                    words=f"Best of {N} by the reward model against the offline policy: "
+                    f"{point.over_offline.value:+.2f} (P(win) - 1/2), by the "
+                    + ("truth." if graded else "independent scorer."),
+                    evidence="headroom",
                 )
+            )
         return tuple(out)
 
     def changes(self, advice: Advice) -> tuple[str, ...]:

@@ -165,6 +165,7 @@ def of_headroom(found: Headroom) -> Table:
             Cell(text=point.by),
             measured(point.kl, usual),
             measured(point.over_start, usual, sign=True),
+            measured(point.over_generator, usual, sign=True),
             measured(point.over_offline, usual, sign=True),
             measured(point.proxy, usual, sign=True),
         )
@@ -180,12 +181,13 @@ def of_headroom(found: Headroom) -> Table:
                 measured(found.offline, usual, sign=True),
                 empty,
                 empty,
+                empty,
             )
         )
     return Table(
         caption=caption,
         columns=("Answers of", "Chosen by", "KL from start, nats", "Gain over the start",
-                 "Gain over offline", "Own score"),
+                 "More than by the generator", "Gain over offline", "Own score"),
         rows=tuple(rows),
         words=(1,),
     )  # fmt: skip

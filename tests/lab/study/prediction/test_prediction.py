@@ -40,7 +40,7 @@ def line(world: str = NAME, **changes: Any) -> EvidenceLine:
         "world": world,
         "seed": 0,
         "features": {"labels": features, "truth": {**features, "search": (0.2, 0.1, 0.3)}},
-        "numbers": {"own": -2.0, "found 1": 0.2},
+        "numbers": {"own": -2.0},
         "longest": 8.0,
         "flops": 7.0,
         "seconds": 1.0,
@@ -126,8 +126,6 @@ def test_a_world_is_measured_where_gain_and_evidence_are_there(tmp_path: Path):
     assert world.gain == pytest.approx(0.375)
     assert world.features["search"] == (0.2, 0.1, 0.3)
     assert set(measured_worlds(results, "labels", "rloo")[0].features) == {"accuracy", "bits"}
-    # Covered or not at all, by 96 prompts: a standard error of 0.4 / sqrt(96).
-    assert world.features["coverage"] == pytest.approx((0.2, 0.12, 0.28), abs=2e-4)
     # The newest line of a world counts.
     assert world.costs == {"online-dpo": 5.0, "dpo": 3.0, "evidence": 7.0}
     assert collecting.found(results) == {}

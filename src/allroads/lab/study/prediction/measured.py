@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy as np
 from allroads import stats
 from allroads.diagnoses import OFFLINE, ONLINE, SEARCH
 from allroads.diagnosis.model import World
-from allroads.lab.diagnose.design import Design
 from allroads.lab.study.lines import Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
@@ -116,7 +114,7 @@ def measured_worlds(
             World(
                 name=name,
                 family=FAMILIES[name],
-                features=_whole(line, graded),
+                features=line.features[graded],
                 gain=found.value,
                 error=found.standard_error,
                 costs={**costs, "evidence": line.flops},
@@ -125,17 +123,3 @@ def measured_worlds(
             )
         )
     return tuple(out)
-
-
-def _whole(line: EvidenceLine, graded: str) -> dict[str, tuple[float, float, float]]:
-    """The features; lines from before coverage was one have its value alone, without an interval.
-
-    Its standard error is then that of prompts which are either wholly covered or not at all, the
-    largest that there can be.
-    """
-    found = line.features[graded]
-    share = line.numbers.get("found 1")
-    if graded != "truth" or "coverage" in found or share is None:
-        return found
-    half = 1.96 * math.sqrt(share * (1 - share) / Design().prompts)
-    return {**found, "coverage": (share, share - half, share + half)}

@@ -46,7 +46,7 @@ def _of_roads(by_road: dict[str, Found]) -> str:
         row("reliability of the measured gains", *(f"{c.reliability:.2f}" for c in every)),
         row("rank correlation (aim: 0.8)", *(f"{c.spearman:.2f}" for c in every)),
         row("sign said (aim: 60 %)", *(f"{c.decided:.0%}" for c in every)),
-        row("of these right (aim: 90 %)", *(f"{c.signs:.0%}" for c in every)),
+        row("of these right (aim: 90 %)", *(f"{c.signs:.0%}" if c.decided else "" for c in every)),
         row("90 % intervals cover (aim: 85 to 95 %)", *(f"{c.covered:.0%}" for c in every)),
         *(
             row(f"mean regret, {strategy}", *(f"{c.regret[strategy]:.3f}" for c in every))

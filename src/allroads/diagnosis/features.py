@@ -80,18 +80,19 @@ def _hits(leads: tuple[float, ...]) -> np.ndarray:
 
 
 def _search(headroom: Headroom | None) -> Mean | None:
-    point = _point(headroom)
+    point = verifiers(headroom)
     return None if point is None or headroom is None or not headroom.trusted else point.over_offline
 
 
 def _picks(headroom: Headroom | None) -> Mean | None:
-    point = _point(headroom)
+    point = verifiers(headroom)
     if point is None or headroom is None or headroom.grader != "truth":
         return None
     return point.over_generator
 
 
-def _point(headroom: Headroom | None) -> HeadroomPoint | None:
+def verifiers(headroom: Headroom | None) -> HeadroomPoint | None:
+    """Best of `N` by the verifier; None where nobody graded or the pool is too small."""
     points = () if headroom is None else headroom.points
     return next((p for p in points if p.by == "verifier" and p.n == N), None)
 

@@ -22,7 +22,7 @@ from allroads.diagnoses import (
 from allroads.diagnosis.code import code
 from allroads.diagnosis.coverage import coverage
 from allroads.diagnosis.curves import capacities, curves
-from allroads.diagnosis.features import N, features
+from allroads.diagnosis.features import N, features, verifiers
 from allroads.diagnosis.headroom import headroom
 from allroads.diagnosis.horizon import horizon
 from allroads.diagnosis.model import Model, predict
@@ -221,7 +221,7 @@ class _Weighed:
         ]
         point = None
         if self.headroom is not None and self.headroom.trusted:
-            point = next((p for p in self.headroom.points if p.by == "verifier" and p.n == N), None)
+            point = verifiers(self.headroom)
         graded = self.headroom is not None and self.headroom.grader == "truth"
         if self.code.learned and graded and point is not None and point.over_generator is not None:
             out.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from allroads.evidence import Trial
 from allroads.records import Cost, Mean, Record
 
 OFFLINE = "dpo"
@@ -110,6 +111,8 @@ class Headroom(Record):
     """The offline policy over the start policy: P(beats) - 1/2."""
     offline_kl: Mean | None
     """Nats from the start policy, of the offline policy's own samples."""
+    offline_trials: tuple[Trial, ...] = ()
+    """The settings that the offline policy was chosen from, by the independent scorer."""
     bends: int | None
     """The N after which best-of-N by the verifier falls again; None where it does not."""
 

@@ -79,6 +79,19 @@ class Pool(Record):
     '0.5', '0.75', '1'."""
 
 
+class Trial(Record):
+    """Offline DPO at one setting, as it was tried before the offline policy was chosen."""
+
+    beta: float
+    fraction: float
+    """Part of the training that is done; 1.0 is the last step."""
+    kl: float
+    """From the start policy, nats a completion, mean over its own samples."""
+    score: float
+    """Mean gain over the start policy by the independent scorer, log-odds."""
+    chosen: bool
+
+
 class Evidence(Record):
     """All that was measured."""
 
@@ -102,12 +115,14 @@ class Evidence(Record):
     start: Pool
     """The start policy's own samples."""
     offline: Pool | None
-    """Samples of the policy that likelihood makes of all pairs (DPO); None where its training
-    failed or the budget did not reach it."""
+    """Samples of the policy that likelihood makes of all pairs: DPO at the setting that a
+    comparison would choose; None where its training failed or the budget did not reach it."""
+    trials: tuple[Trial, ...] = ()
+    """The settings that the offline policy was chosen from."""
     independent: tuple[float, ...] = ()
     """The independent scorer's leads on the held-out pairs, where it graded."""
     beta: float
-    """The beta of that policy."""
+    """The generator's."""
     cost: Cost
     """Of everything, the start policy's training apart."""
     start_cost: Cost

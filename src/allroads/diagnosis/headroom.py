@@ -79,6 +79,7 @@ def headroom(evidence: Evidence) -> Headroom | None:
         points=tuple(points),
         offline=None if ahead_PM is None else _mean_of_offline(ahead_PM, names),
         offline_kl=None if offline is None else _offline_kl(evidence, offline),
+        offline_trials=evidence.trials,
         bends=bends({n: over_start["verifier", n] for n in _numbers(grades_PM.shape[1])}, names),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from allroads.models.device import resolve_device
 from allroads.models.lora import is_adapter, require_peft
 from allroads.models.policy import Policy
 from allroads.records import Results
+from allroads.roads.atlas import Recipe
 from allroads.roads.stage import JUDGE
 
 
@@ -62,6 +63,19 @@ def prepare(config: CompareConfig) -> Prepared:
     check(config)
     world = config.make_world()
     return _prepare_files(config) if world is None else _prepare_world(config, world)
+
+
+def replanned(prepared: Prepared, recipe: Recipe, **changes: Any) -> Prepared:
+    """The same data and model with another plan: what both plans hold is the same work.
+
+    Args:
+        prepared: whose data and model.
+        recipe: its schedules.
+        changes: fields of its configuration.
+    """
+    config = prepared.config.model_copy(update=changes)
+    settings = prepared.settings.model_copy(update={"recipe": recipe})
+    return replace(prepared, config=config, settings=settings, plan=_plan(config, settings))
 
 
 def _prepare_world(config: CompareConfig, world: World) -> Prepared:

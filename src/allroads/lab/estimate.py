@@ -165,10 +165,14 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
     if job.kind == "pool":
         prompts = min(job.spec["prompts"], shape.prompts["test"], _read(job, shape))
         count = prompts * job.spec["samples"]
-        # Two reward models; the generator beside the start policy's own word, or the reverse; and
-        # the beginnings of some samples.
-        readings = 3.4 if job.spec["prefixes"] else 3.0
-        return Tokens(0, count * shape.sample_length, readings * count * sampled_row)
+        # Two reward models, the generator, and the beginnings of some samples.
+        return Tokens(0, count * shape.sample_length, 3.4 * count * sampled_row)
+    if job.kind == "offline":
+        prompts = min(job.spec["prompts"], shape.prompts["test"], _read(job, shape))
+        count = prompts * job.spec["samples"]
+        tried = count * len(job.spec["policies"]) * job.spec["snapshots"]
+        # The start policy and the independent scorer read all; the learners what is chosen.
+        return Tokens(0, tried * shape.sample_length, (2.0 * tried + 2.0 * count) * sampled_row)
     return Tokens()
 
 

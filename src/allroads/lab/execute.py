@@ -16,7 +16,7 @@ from allroads.evaluation import graders
 from allroads.evaluation.policies import Bench, Metric, measure_best_of_n, measure_policy
 from allroads.evaluation.scorers import margins
 from allroads.evaluation.wins import Wins
-from allroads.lab.diagnose.work import draw_pool, fit_part, read_pairs
+from allroads.lab.diagnose.work import draw_offline, draw_pool, fit_part, read_pairs
 from allroads.lab.jobs import SELECTION, Job
 from allroads.lab.prepare import label_entropy, paraphrased, with_pairs
 from allroads.lab.stages import train_stage
@@ -68,6 +68,7 @@ def execute(shop: Workshop, job: Job, progress: Progress) -> None:
         "block": fit_part,
         "reading": read_pairs,
         "pool": draw_pool,
+        "offline": draw_offline,
     }[job.kind]
     reason = _failed_before(shop, job)
     if reason is not None:

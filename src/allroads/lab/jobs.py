@@ -32,7 +32,16 @@ from allroads.roads.stage import (
 )
 
 Kind = Literal[
-    "pairs", "stage", "evaluate", "best-of-n", "scorer", "grader", "block", "reading", "pool"
+    "pairs",
+    "stage",
+    "evaluate",
+    "best-of-n",
+    "scorer",
+    "grader",
+    "block",
+    "reading",
+    "pool",
+    "offline",
 ]
 GIVEN = "given:"
 """Prefix of a folder that the user gave instead of a stage."""

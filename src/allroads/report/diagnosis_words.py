@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from allroads.diagnoses import Code, Coverage, Diagnosis, Headroom, Horizon, Noise
+from allroads.evidence import Trial
 from allroads.records import Mean
 from allroads.report import numbers
 
@@ -125,13 +126,28 @@ def headroom(found: Headroom | None) -> str:
         who += " There is no offline policy to compare with."
     else:
         kl = "" if found.offline_kl is None else f" at a KL of {told(found.offline_kl)} nats"
-        who += f" The offline policy gains {told(found.offline, sign=True)} over the start{kl}."
+        which = _setting(found.offline_trials)
+        who += (
+            f" The offline policy{which} gains {told(found.offline, sign=True)} over the start{kl}."
+        )
     tried = max((point.n for point in found.points if point.by == "verifier"), default=None)
     if found.bends is not None:
         who += f" Best-of-N by the verifier falls again after N{_IS}{found.bends}."
     elif tried is not None:
         who += f" Best-of-N by the verifier does not fall up to N{_IS}{tried}."
     return who
+
+
+def _setting(trials: tuple[Trial, ...]) -> str:
+    """The offline policy's setting, and what it was chosen from."""
+    chosen = next((one for one in trials if one.chosen), None)
+    if chosen is None:
+        return ""
+    when = "" if chosen.fraction == 1 else f" after {chosen.fraction:.0%} of its training"
+    return (
+        f" (DPO at beta{_IS}{chosen.beta:g}{when}, chosen among {len(trials)} settings by the "
+        "independent reward model)"
+    )
 
 
 def coverage(found: Coverage) -> str:

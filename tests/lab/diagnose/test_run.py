@@ -6,11 +6,13 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from allroads import files
 from allroads.errors import ConfigError, RunFolderError
 from allroads.evidence import Evidence
+from allroads.files import read_json
 from allroads.lab.diagnose.design import Design, evidence_plan
 from allroads.lab.diagnose.run import EVIDENCE, Measuring, left, measure, ready
 from allroads.lab.execute import result_path
@@ -70,14 +72,31 @@ def test_pools_are_prompts_times_samples_and_graded_by_all(evidence: Evidence):
         assert prefix == pytest.approx(whole, abs=1e-5)
 
 
-def test_the_offline_policy_is_the_generator_and_its_grades_are_its_log_ratio(evidence: Evidence):
-    pool = evidence.offline
-    assert pool is not None
-    for own, start, grades in zip(
-        pool.own_logprob, pool.logprob, pool.grades["generator"], strict=True
-    ):
-        expected = [evidence.beta * (a - b) for a, b in zip(own, start, strict=True)]
-        assert list(grades) == pytest.approx(expected, abs=1e-5)
+def test_the_offline_policy_is_chosen_as_a_comparison_chooses(evidence: Evidence):
+    trials, start, offline = evidence.trials, evidence.start, evidence.offline
+    assert offline is not None
+    # Two betas about the generator's, at the comparison's two moments.
+    assert [(one.beta, one.fraction) for one in trials] == [
+        (0.3, 0.5), (0.3, 1.0), (1.0, 0.5), (1.0, 1.0)
+    ]  # fmt: skip
+    assert len({one.kl for one in trials}) == 4
+    # Within a fifth of the entropy (nats a completion) by the independent score, else the nearest.
+    reach = -0.2 * np.mean(start.own_logprob)
+    near = [one for one in trials if one.kl <= reach]
+    best = max(near, key=lambda one: one.score) if near else min(trials, key=lambda one: one.kl)
+    assert [one for one in trials if one.chosen] == [best]
+    # What is said of it is what its samples say.
+    assert best.kl == pytest.approx(np.mean(np.subtract(offline.own_logprob, offline.logprob)))
+    gain = np.mean(offline.grades["independent"]) - np.mean(start.grades["independent"])
+    assert best.score == pytest.approx(gain)
+
+
+def test_the_offline_policy_is_trained_more_slowly_than_the_recipe_says(folder: Path):
+    stages = [read_json(path)["stage"] for path in folder.glob("checkpoints/*/stage.json")]
+    rates = {one["schedule"]["learning_rate"] for one in stages if one["name"] == "dpo"}
+    usual = tiny.config().recipe
+    assert usual is not None
+    assert list(rates) == [pytest.approx(0.3 * usual.policy.learning_rate)]
 
 
 def test_costs_are_all_there_is_apart_from_the_start_policy(
@@ -155,7 +174,7 @@ def test_a_diagnosis_has_one_seed_one_beta_and_a_truth_only_where_there_is_one()
     several = planned.prepared.config.model_copy(update={"betas": (0.1, 0.2)})
     wrong = planned.prepared.__class__(**{**planned.prepared.__dict__, "config": several})
     with pytest.raises(ConfigError, match="one seed and one beta"):
-        evidence_plan(wrong, DESIGN)
+        evidence_plan(wrong, planned.prepared, DESIGN)
 
 
 def test_every_job_comes_after_what_it_needs(planned: Measuring):

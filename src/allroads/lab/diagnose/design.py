@@ -20,8 +20,15 @@ from allroads.roads.choices import VERIFIER
 from allroads.roads.stage import BASE
 
 ROADS = ("reward-model", "local-rm")
-"""What a diagnosis trains on all pairs: the two learners. The generator is also the policy of
-likelihood that answers are compared with: DPO with as many passes as the verifier."""
+"""The two learners, which a diagnosis trains on all pairs."""
+OFFLINE_RATE = 0.3
+OFFLINE_BETAS = (0.6, 2.0)
+"""The offline policy that answers are compared with is DPO, tuned as a comparison tunes it: at this
+factor on the recipe's rate, at these multiples of the generator's beta, at the moments that a
+comparison looks at. On the worlds of the calibration study, one seed of these settings said how
+search compares with DPO tuned over twice as many with other seeds as well as one seed of all of
+them did (rank correlation 0.93 and 0.94); the same betas at the recipe's rate 0.88, because half of
+them had gone too far (LOG.md, 2026-11-29)."""
 PRICED = (OFFLINE, SEARCH, *ONLINE)
 """Roads whose cost is estimated and which are not run."""
 
@@ -35,7 +42,7 @@ class Design(Record):
         held_out: held-out pairs that are read, at most.
         prompts: held-out prompts that are answered.
         samples: of the start policy for each.
-        offline_samples: of the offline policy for each.
+        offline_samples: of the offline policy for each, at every setting that is tried.
         capacities: further learners on half the pairs: 'head', and 'rank R' where peft is there.
         truth: whether samples are also graded by the world's verifying program; a user's always
             grades.
@@ -62,7 +69,7 @@ class EvidencePlan:
         scorers: the jobs that judge 'verifier', 'generator' and 'independent' on held-out pairs.
         blocks: (learner, capacity, order, block) of each fit to a part of the data.
         reading, pool, offline: the jobs that read the held-out pairs and draw the samples.
-        beta: of the generator and of the offline policy.
+        beta: of the generator.
     """
 
     jobs: dict[str, Job]
@@ -76,8 +83,13 @@ class EvidencePlan:
     beta: float
 
 
-def evidence_plan(prepared: Prepared, design: Design) -> EvidencePlan:
-    """All jobs of a diagnosis of a prepared comparison of `ROADS`.
+def evidence_plan(prepared: Prepared, offline: Prepared, design: Design) -> EvidencePlan:
+    """All jobs of a diagnosis.
+
+    Args:
+        prepared: a comparison of `ROADS`.
+        offline: one of `OFFLINE` on the same data and model, at the settings that are tried.
+        design: how much is measured.
 
     Raises:
         ConfigError: when the truth is asked for and there is no program that knows it, or when the
@@ -106,12 +118,12 @@ def evidence_plan(prepared: Prepared, design: Design) -> EvidencePlan:
         "generator": training["local-rm"],
     }
     graders = {role: plan.jobs[job].spec["target"] for role, job in scorers.items()}
-    pool = maker.pool("start", start, graders, design.samples)
-    offline = maker.pool("offline", learners["generator"], graders, design.offline_samples)
+    pool = maker.pool(graders)
+    chosen = maker.offline(offline, pool, graders)
     own = maker.made
     blocks = dict(maker.blocks(learners, reading))
     wanted = [*scorers.values(), *own, *blocks]
-    jobs = _with_needs({**plan.jobs, **maker.made}, wanted)
+    jobs = _with_needs({**offline.plan.jobs, **plan.jobs, **maker.made}, wanted)
     first = [name for name, job in jobs.items() if job.kind != "block"]
     # Two orders come before the samples: without them there is no interval.
     early = [name for name, (_, capacity, order, _) in blocks.items()
@@ -126,7 +138,7 @@ def evidence_plan(prepared: Prepared, design: Design) -> EvidencePlan:
         blocks=blocks,
         reading=reading,
         pool=pool,
-        offline=offline,
+        offline=chosen,
         beta=beta,
     )
 
@@ -154,19 +166,33 @@ class _Maker:
         self.made[job.id] = job
         return job.id
 
-    def pool(self, name: str, policy: str, graders: dict[str, str], samples: int) -> str:
-        """Samples of a policy, graded."""
-        truth = {"truth": VERIFIER} if self._design.truth else {}
+    def pool(self, graders: dict[str, str]) -> str:
+        """Samples of the start policy, graded."""
+        spec = self._samples(graders, self._design.samples)
+        return self.add("pool", "pool-start", spec, *graders.values())
+
+    def offline(self, offline: Prepared, pool: str, graders: dict[str, str]) -> str:
+        """Samples of the offline policy, graded; chosen by how it compares with the start's."""
+        config = offline.config
+        tried = [cell for cell in offline.plan.cells if cell.road == OFFLINE]
         spec = {
-            "policy": policy,
+            **self._samples(graders, self._design.offline_samples),
+            "pool": pool,
+            "policies": [{"id": cell.last, "beta": cell.value} for cell in tried],
+            "snapshots": config.snapshots,
+        }
+        policies = [cell.last for cell in tried if cell.last is not None]
+        return self.add("offline", "pool-offline", spec, pool, *policies, *graders.values())
+
+    def _samples(self, graders: dict[str, str], samples: int) -> dict[str, Any]:
+        truth = {"truth": VERIFIER} if self._design.truth else {}
+        return {
             "start": self._start,
             "graders": {**graders, **truth},
             "prompts": self._design.prompts,
             "samples": samples,
-            "prefixes": name == "start",
             "verifier": self._prepared.settings.verifier_fingerprint if truth else "",
         }
-        return self.add("pool", f"pool-{name}", spec, policy, *graders.values())
 
     def blocks(
         self, learners: dict[Learner, str], reading: str

@@ -10,7 +10,7 @@ from typing import Any
 
 from allroads import files
 from allroads.errors import RunFolderError
-from allroads.evidence import FULL, Evidence, Fit, HeldOut, Learner, Pool
+from allroads.evidence import FULL, Evidence, Fit, HeldOut, Learner, Pool, Trial
 from allroads.lab.compare import Prepared
 from allroads.lab.diagnose.design import EvidencePlan
 from allroads.lab.execute import FAILED, result_path
@@ -81,6 +81,7 @@ def gather(
         independent=_test(plan, results, "independent"),
         start=_pool(results[plan.pool]),
         offline=_pool(results[plan.offline]) if plan.offline in results else None,
+        trials=tuple(map(Trial.model_validate, results.get(plan.offline, {}).get("trials", ()))),
         beta=plan.beta,
         cost=sum(costs.values(), Cost()),
         start_cost=own,
@@ -96,6 +97,7 @@ _KINDS = {
     "block": "a fit to a part of the data",
     "reading": "reading the pairs",
     "pool": "drawing samples",
+    "offline": "choosing the offline policy",
 }
 
 

@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allroads import files
-from allroads.diagnoses import Diagnosis
+from allroads.diagnoses import OFFLINE, Diagnosis
 from allroads.diagnosis.model import fitted
 from allroads.diagnosis.verdict import diagnose
 from allroads.evidence import Evidence
-from allroads.lab.compare import Prepared, prepare, write_inputs
+from allroads.lab.compare import Prepared, prepare, replanned, write_inputs
 from allroads.lab.config import CompareConfig
-from allroads.lab.diagnose.design import PRICED, ROADS, Design, EvidencePlan, evidence_plan
+from allroads.lab.diagnose.design import (
+    OFFLINE_BETAS,
+    OFFLINE_RATE,
+    PRICED,
+    ROADS,
+    Design,
+    EvidencePlan,
+    evidence_plan,
+)
 from allroads.lab.diagnose.gather import gather
 from allroads.lab.estimate import estimate_jobs
 from allroads.lab.execute import result_path
@@ -24,7 +32,7 @@ from allroads.records import Cost
 from allroads.report import diagnosis as page
 
 BETA = 0.5
-"""Of the generator and the offline policy, where the user says nothing: the middle of the grids."""
+"""Of the generator, where the user says nothing: the middle of the grids."""
 EVIDENCE, DIAGNOSIS, PAGE = "evidence.json", "diagnosis.json", "diagnosis.html"
 _CLOSING = 3.0
 """Seconds kept for gathering and for the page."""
@@ -61,9 +69,15 @@ def ready(config: CompareConfig, design: Design) -> Measuring:
     betas = config.betas if len(config.betas) == 1 else (BETA,)
     if config.verifier is not None:  # Whoever brings one wants it asked.
         design = design.model_copy(update={"truth": True})
-    changes = {"roads": (*ROADS, *PRICED), "snapshots": 1, "betas": betas}
-    prepared = prepare(config.model_copy(update={**changes, "seeds": config.seeds[:1]}))
-    plan = evidence_plan(prepared, design)
+    changes = {"roads": (*ROADS, *PRICED), "seeds": config.seeds[:1], "betas": betas}
+    prepared = prepare(config.model_copy(update=changes))
+    offline = replanned(
+        prepared,
+        prepared.settings.recipe.at_rate(OFFLINE_RATE),
+        roads=(OFFLINE,),
+        betas=tuple(factor * betas[0] for factor in OFFLINE_BETAS),
+    )
+    plan = evidence_plan(prepared, offline, design)
     costs = estimate_jobs(prepared, {**prepared.plan.jobs, **plan.jobs})
     roads = {
         cell.road: sum((costs[name] for name in cell.ancestors), Cost())

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import numpy as np
 import torch
 
 from allroads import files
@@ -21,6 +22,7 @@ from allroads.evidence import FULL
 from allroads.judges import GlobalLabeller, Labeller, LocalLabeller
 from allroads.lab.diagnose.blocks import Blocks
 from allroads.lab.jobs import Job
+from allroads.lab.selection import preference
 from allroads.lab.stages import on_other_pairs, supplies_of, trainee_of
 from allroads.lab.workshop import Workshop
 from allroads.models import lora
@@ -29,6 +31,7 @@ from allroads.models.policy import Policy
 from allroads.models.reward_model import RewardModel, reward_model_on
 from allroads.models.states import Rows
 from allroads.records import Cost
+from allroads.roads import checkpoint
 from allroads.roads.accumulate import Trainee
 from allroads.roads.atlas.common import changed
 from allroads.roads.loop import Keeping, Progress, train
@@ -189,59 +192,146 @@ def read_pairs(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
 
 
 def draw_pool(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
-    """Samples of a policy on held-out prompts, and what every grader says of them."""
-    spec, dataset = job.spec, shop.dataset(job.needs, job.seed)
-    pairs = _held_out(dataset, job)
-    of_prompt = {pair.prompt_id: at for at, pair in enumerate(pairs)}
-    asked = _some(sorted(of_prompt.values()), spec["prompts"], "prompts")
-    prompts = [Prompt(prompt_id=pairs[at].prompt_id, tokens=pairs[at].prompt) for at in asked]
-    policy, start = (shop.policy(spec[role], job.seed) for role in ("policy", "start"))
-    cost, since = Cost(), time.monotonic()
-    groups = sample(
-        policy,
-        prompts,
-        per_prompt=spec["samples"],
-        temperature=shop.config.temperature,
-        max_new_tokens=shop.settings.max_new_tokens,
-        seed=(job.seed, "diagnosis-pool"),
-        batch_size=shop.settings.sample_batch,
-        fixed_length=shop.settings.fixed_length,
-    )
-    flat = [one for group in groups for one in group]
-    rows = rows_of(flat)
-    cost.tokens_sampled += sum(len(one.tokens) for one in flat)
-    cost.flops += 2.0 * policy.parameters_count * rows.tokens
-
-    def table(values: Sequence[Any]) -> list[list[Any]]:
-        each = spec["samples"]
-        return [list(values[at : at + each]) for at in range(0, len(values), each)]
-
-    own = [one.logprob for one in flat]
-    same = spec["policy"] == spec["start"]
-    of_start = own if same else _logprobs(shop, start, rows, cost)
-    # What the sampler or the start policy has said of these completions is not computed again.
-    said = {spec["start"]: _ReadBefore.told(rows, of_start, shop.config.temperature)}
-    said[spec["policy"]] = _ReadBefore.told(rows, own, shop.config.temperature)
-    result: dict[str, Any] = {
-        "pair": asked,
-        "tokens": table([len(one.tokens) for one in flat]),
-        "finished": table([one.finished for one in flat]),
-        "own_logprob": table(own),
-        "entropy": table([-one.logprob / len(one.tokens) for one in flat]),
-        "logprob": table(of_start),
-        "grades": {
-            role: table(_grades(shop, name, job.seed, rows, cost, said))
-            for role, name in spec["graders"].items()
-        },
+    """Samples of the start policy on held-out prompts, and what every grader says of them."""
+    spec = job.spec
+    drawn = _Drawn.by(shop, job, shop.policy(spec["start"], job.seed), spec["start"])
+    result = drawn.pool(spec["graders"])
+    cost, since = drawn.cost, time.monotonic()
+    result["prefixes"] = {
+        f"{share:g}": _beginnings(shop, spec, job.seed, drawn.groups, share, cost)
+        for share in PREFIXES
     }
-    if spec["prefixes"]:
-        result["prefixes"] = {
-            f"{share:g}": _beginnings(shop, spec, job.seed, groups, share, cost)
-            for share in PREFIXES
-        }
-        result["prefixes"]["1"] = [row[:_CUT] for row in result["grades"]["verifier"]]
+    result["prefixes"]["1"] = [row[:_CUT] for row in result["grades"]["verifier"]]
     cost.seconds += time.monotonic() - since
     return result | {"cost": cost.model_dump()}
+
+
+def draw_offline(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]:
+    """Samples of offline DPO at the setting that a comparison would choose (`lab.selection`).
+
+    Every setting answers the same held-out prompts; the independent scorer chooses. The truth,
+    where there is one, is asked about the chosen setting alone.
+    """
+    spec, count = job.spec, job.spec["snapshots"]
+    before = files.read_json(shop.folder / "evaluations" / f"{spec['pool']}.json")
+    usual = float(np.mean(before["grades"]["independent"]))
+    entropy = -float(np.mean(before["own_logprob"]))
+    cost = Cost()
+    trials: list[dict[str, Any]] = []
+    best: tuple[tuple[bool, float], int, _Drawn] | None = None
+    for one in spec["policies"]:
+        policy = shop.fresh_policy(one["id"], job.seed)
+        for index in range(1, count + 1):
+            keeping = Keeping(shop.folder / "checkpoints" / one["id"])
+            checkpoint.load_weights(policy.model, keeping.snapshot(index))
+            drawn = _Drawn.by(shop, job, policy, one["id"])
+            scores = drawn.grades(spec["graders"]["independent"])
+            trial = {
+                "beta": one["beta"],
+                "fraction": index / count,
+                "kl": float(np.mean(np.subtract(drawn.own, drawn.of_start))),
+                "score": float(np.mean(scores)) - usual,
+                "chosen": False,
+            }
+            rank = preference(trial["score"], trial["kl"], entropy)
+            if best is None or rank > best[0]:
+                best = rank, len(trials), drawn
+            trials.append(trial)
+            cost += drawn.cost
+            progress(len(trials), count * len(spec["policies"]))
+    assert best is not None
+    _, at, chosen = best
+    trials[at]["chosen"] = True
+    chosen.cost = Cost()
+    result = chosen.pool(spec["graders"])
+    return result | {"trials": trials, "cost": (cost + chosen.cost).model_dump()}
+
+
+@dataclass
+class _Drawn:
+    """Samples of a policy on held-out prompts.
+
+    Attributes:
+        pair: places of held-out pairs that have these prompts.
+        groups: the samples of each prompt.
+        own, of_start: log-probabilities of all samples, nats, by the policy and the start policy.
+        name: the policy's job, where its log-probabilities may be read from `own`.
+        cost: of what has been done here.
+    """
+
+    shop: Workshop
+    job: Job
+    name: str
+    pair: list[int]
+    groups: list[list[Completion]]
+    own: list[float]
+    of_start: list[float]
+    cost: Cost
+
+    @classmethod
+    def by(cls, shop: Workshop, job: Job, policy: Policy, name: str) -> _Drawn:
+        """Draw; every policy with the same random numbers."""
+        spec, since = job.spec, time.monotonic()
+        pairs = _held_out(shop.dataset(job.needs, job.seed), job)
+        of_prompt = {pair.prompt_id: at for at, pair in enumerate(pairs)}
+        asked = _some(sorted(of_prompt.values()), spec["prompts"], "prompts")
+        groups = sample(
+            policy,
+            [Prompt(prompt_id=pairs[at].prompt_id, tokens=pairs[at].prompt) for at in asked],
+            per_prompt=spec["samples"],
+            temperature=shop.config.temperature,
+            max_new_tokens=shop.settings.max_new_tokens,
+            seed=(job.seed, "diagnosis-pool"),
+            batch_size=shop.settings.sample_batch,
+            fixed_length=shop.settings.fixed_length,
+        )
+        flat = [one for group in groups for one in group]
+        rows = rows_of(flat)
+        cost = Cost(
+            tokens_sampled=sum(len(one.tokens) for one in flat),
+            flops=2.0 * policy.parameters_count * rows.tokens,
+        )
+        own = of_start = [one.logprob for one in flat]
+        if name != spec["start"]:
+            start = shop.policy(spec["start"], job.seed)
+            of_start = _logprobs(shop, start, rows, cost)
+        cost.seconds += time.monotonic() - since
+        return cls(shop, job, name, asked, groups, own, of_start, cost)
+
+    @property
+    def flat(self) -> list[Completion]:
+        """All samples, prompt by prompt."""
+        return [one for group in self.groups for one in group]
+
+    def grades(self, grader: str) -> list[float]:
+        """What a grader's job, or the verifier, says of all samples."""
+        rows, since = rows_of(self.flat), time.monotonic()
+        # What the sampler or the start policy has said of them is not computed again.
+        temperature = self.shop.config.temperature
+        said = {
+            self.job.spec["start"]: _ReadBefore.told(rows, self.of_start, temperature),
+            self.name: _ReadBefore.told(rows, self.own, temperature),
+        }
+        found = _grades(self.shop, grader, self.job.seed, rows, self.cost, said)
+        self.cost.seconds += time.monotonic() - since
+        return found
+
+    def pool(self, graders: Mapping[str, str]) -> dict[str, Any]:
+        """All that the samples' record holds, as plain values."""
+        flat = self.flat
+        return {
+            "pair": self.pair,
+            "tokens": self._table([len(one.tokens) for one in flat]),
+            "finished": self._table([one.finished for one in flat]),
+            "own_logprob": self._table(self.own),
+            "entropy": self._table([-one.logprob / len(one.tokens) for one in flat]),
+            "logprob": self._table(self.of_start),
+            "grades": {role: self._table(self.grades(name)) for role, name in graders.items()},
+        }
+
+    def _table(self, values: Sequence[Any]) -> list[list[Any]]:
+        each = self.job.spec["samples"]
+        return [list(values[at : at + each]) for at in range(0, len(values), each)]
 
 
 def _learner(

@@ -87,7 +87,6 @@ class Variant(Choice):
         if self.needs_model and model is None:
             raise ConfigError(f"the studies' world {self.name!r} needs --model DIR, a base model")
         recipe = self.recipe or longer(self._usual_recipe(model), self.patience)
-        recipe = faster(recipe, rate)
         sizes = {**defaults_of(self.world).sizes, "test_pairs": 600, **self.sizes}
         return build_config(
             {
@@ -100,8 +99,8 @@ class Variant(Choice):
                 "betas": betas or self.betas,
                 "ns": self.ns,
                 "pool": self.pool or 2 * max(self.ns),
-                "recipe": recipe,
-                "custom": [again(recipe)] if AGAIN in roads else [],
+                "recipe": recipe.at_rate(rate),
+                "custom": [again(recipe.at_rate(rate))] if AGAIN in roads else [],
                 "eval_prompts": EVAL_PROMPTS,
                 "snapshots": 2,
                 "processes": processes,
@@ -147,17 +146,6 @@ def longer(recipe: Recipe, patience: int = 1) -> Recipe:
     }
     online = recipe.online.model_copy(update={"rounds": 4 * recipe.online.rounds})
     return recipe.model_copy(update={**epochs, "online": online})
-
-
-def faster(recipe: Recipe, rate: float) -> Recipe:
-    """The recipe with the learning rates of its policy stages multiplied."""
-    changes = {
-        name: getattr(recipe, name).model_copy(
-            update={"learning_rate": getattr(recipe, name).learning_rate * rate}
-        )
-        for name in ("policy", "online")
-    }
-    return recipe.model_copy(update=changes)
 
 
 def _read_once(recipe: Recipe | None) -> Recipe:

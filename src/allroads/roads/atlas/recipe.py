@@ -26,3 +26,14 @@ class Recipe(Choice):
     """Epochs over each round of samples, for losses made for that (PPO, REBEL)."""
     iterations: int = 3
     """SPIN's rounds: the opponent is the policy at the start of each."""
+
+    def at_rate(self, factor: float) -> Recipe:
+        """With other learning rates of the stages that make a policy from preferences or samples.
+
+        Likelihood and reward models, which roads share, keep theirs.
+        """
+        changes = {
+            name: schedule.model_copy(update={"learning_rate": schedule.learning_rate * factor})
+            for name, schedule in (("policy", self.policy), ("online", self.online))
+        }
+        return self.model_copy(update=changes)

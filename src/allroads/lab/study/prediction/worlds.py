@@ -48,6 +48,24 @@ _USUAL: dict[str, tuple[str, dict[str, Any], int]] = {
     "colour": ("docs/worlds/colour.py", {"slip": 0.05}, 1),
     "sum": ("docs/worlds/sum.py", {"slip": 0.1}, 1),
     "clauses": ("docs/worlds/clauses.py", {"slip": 0.05}, 1),
+    # Tasks of reasoning-gym that nobody here has written.
+    "jumble": (
+        "reasoning",
+        {
+            "task": "letter_jumble",
+            "config": "min_words=1, max_words=1, min_word_len=3, max_word_len=5",
+        },
+        1,
+    ),
+    "shortest": (
+        "reasoning",
+        {
+            "task": "shortest_path",
+            "config": "min_rows=4, max_rows=4, min_cols=4, max_cols=4",
+        },
+        1,
+    ),
+    "sudoku": ("reasoning", {"task": "mini_sudoku", "config": "min_empty=4, max_empty=6"}, 1),
 }
 _FAMILY = {"hop": "routes"}
 """What belongs to a family of another name."""
@@ -143,6 +161,12 @@ _LATER = (
     _world("clauses", "many", _MANY),
     _world("sum", "poor", slip=0.25),
     _world("clauses", "noisy", _MANY, label_temperature=_NOISY),
+    _world("jumble", "some"),
+    _world("shortest", "some"),
+    _world("sudoku", "some"),
+    _world("jumble", "many", _MANY),
+    _world("shortest", "many", _MANY),
+    _world("sudoku", "many", _MANY),
 )
 
 
@@ -158,6 +182,6 @@ def _in_turns(worlds: Sequence[tuple[str, Variant]]) -> Iterator[tuple[str, Vari
 FAMILIES = {variant.name: family for family, variant in (*_ALL, *_LATER)}
 """By world."""
 FRESH = {variant.name: variant for _, variant in _LATER}
-"""Of four further families: predicted, and never fitted on."""
+"""Of further families: predicted, and never fitted on."""
 WORLDS = {variant.name: variant for _, variant in _in_turns(_ALL)}
 """By name, in the order in which they are run."""

@@ -82,6 +82,8 @@ class Pool(Record):
 class Trial(Record):
     """Offline DPO at one setting, as it was tried before the offline policy was chosen."""
 
+    rate: float
+    """Factor on the learning rate of the recipe."""
     beta: float
     fraction: float
     """Part of the training that is done; 1.0 is the last step."""

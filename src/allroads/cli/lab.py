@@ -133,8 +133,9 @@ def prediction(
     found = collecting.found(results / PREDICTION)
     typer.echo(collecting.text_of(found))
     fitted = collecting.models(results / PREDICTION)
-    fresh = collecting.fresh(results / PREDICTION, fitted)
-    typer.echo(collecting.text_of(fresh, collecting.NEVER_FITTED))
+    fresh = collecting.fresh(results / PREDICTION)
+    for part, predicted in fresh.items():
+        typer.echo(collecting.text_of(predicted, f"{collecting.NEVER_FITTED} ({part})"))
     if models is not None:
         files.write_text(models, fitted.model_dump_json(indent=1) + "\n")
         typer.echo(f"Models: {models.resolve()}")

@@ -14,7 +14,7 @@ import torch
 from allroads.data.tokenise import load_tokeniser
 from allroads.evaluation import graders
 from allroads.lab.compare import Prepared
-from allroads.lab.diagnose.work import fitted_stage
+from allroads.lab.diagnose.fitting import fitted_stage
 from allroads.lab.execute import answered
 from allroads.lab.jobs import Job
 from allroads.models.device import resolve_device
@@ -170,9 +170,11 @@ def tokens_of(job: Job, shape: Shape, prepared: Prepared) -> Tokens:
     if job.kind == "offline":
         prompts = min(job.spec["prompts"], shape.prompts["test"], _read(job, shape))
         count = prompts * job.spec["samples"]
-        tried = count * len(job.spec["policies"]) * job.spec["snapshots"]
+        trials = len(job.spec["policies"]) * job.spec["snapshots"]
+        tried = trials * prompts * job.spec["tried_samples"]
         # The start policy and the independent scorer read all; the learners what is chosen.
-        return Tokens(0, tried * shape.sample_length, (2.0 * tried + 2.0 * count) * sampled_row)
+        scored = (2.0 * tried + 4.0 * count) * sampled_row
+        return Tokens(0, (tried + count) * shape.sample_length, scored)
     return Tokens()
 
 

@@ -16,7 +16,9 @@ from allroads.evaluation import graders
 from allroads.evaluation.policies import Bench, Metric, measure_best_of_n, measure_policy
 from allroads.evaluation.scorers import margins
 from allroads.evaluation.wins import Wins
-from allroads.lab.diagnose.work import draw_offline, draw_pool, fit_part, read_pairs
+from allroads.lab.diagnose.fitting import fit_part
+from allroads.lab.diagnose.pools import draw_offline, draw_pool
+from allroads.lab.diagnose.reading import read_pairs
 from allroads.lab.jobs import SELECTION, Job
 from allroads.lab.prepare import label_entropy, paraphrased, with_pairs
 from allroads.lab.stages import train_stage

@@ -144,9 +144,10 @@ def _setting(trials: tuple[Trial, ...]) -> str:
     if chosen is None:
         return ""
     when = "" if chosen.fraction == 1 else f" after {chosen.fraction:.0%} of its training"
+    rate = "" if chosen.rate == 1 else f" and {chosen.rate:g} of the recipe's learning rate"
     return (
-        f" (DPO at beta{_IS}{chosen.beta:g}{when}, chosen among {len(trials)} settings by the "
-        "independent reward model)"
+        f" (DPO at beta{_IS}{chosen.beta:g}{rate}{when}, chosen among {len(trials)} settings by "
+        "the independent reward model)"
     )
 
 

@@ -19,7 +19,14 @@ from allroads.lab.execute import result_path
 from tests.lab import tiny
 
 DESIGN = Design(
-    orders=2, smallest=30, prompts=8, samples=4, offline_samples=2, capacities=("head",), truth=True
+    orders=2,
+    smallest=30,
+    prompts=8,
+    samples=4,
+    offline_samples=2,
+    tried_samples=2,
+    capacities=("head",),
+    truth=True,
 )
 
 
@@ -75,9 +82,9 @@ def test_pools_are_prompts_times_samples_and_graded_by_all(evidence: Evidence):
 def test_the_offline_policy_is_chosen_as_a_comparison_chooses(evidence: Evidence):
     trials, start, offline = evidence.trials, evidence.start, evidence.offline
     assert offline is not None
-    # Two betas about the generator's, at the comparison's two moments.
-    assert [(one.beta, one.fraction) for one in trials] == [
-        (0.3, 0.5), (0.3, 1.0), (1.0, 0.5), (1.0, 1.0)
+    # A fast one that stays near and a slow one that may go far, at the comparison's two moments.
+    assert [(one.rate, one.beta, one.fraction) for one in trials] == [
+        (1.0, 1.0, 0.5), (1.0, 1.0, 1.0), (0.3, 0.3, 0.5), (0.3, 0.3, 1.0)
     ]  # fmt: skip
     assert len({one.kl for one in trials}) == 4
     # Within a fifth of the entropy (nats a completion) by the independent score, else the nearest.
@@ -85,18 +92,23 @@ def test_the_offline_policy_is_chosen_as_a_comparison_chooses(evidence: Evidence
     near = [one for one in trials if one.kl <= reach]
     best = max(near, key=lambda one: one.score) if near else min(trials, key=lambda one: one.kl)
     assert [one for one in trials if one.chosen] == [best]
-    # What is said of it is what its samples say.
+    # Samples of the chosen one: as many as it was tried on, so the same ones.
     assert best.kl == pytest.approx(np.mean(np.subtract(offline.own_logprob, offline.logprob)))
     gain = np.mean(offline.grades["independent"]) - np.mean(start.grades["independent"])
     assert best.score == pytest.approx(gain)
 
 
-def test_the_offline_policy_is_trained_more_slowly_than_the_recipe_says(folder: Path):
-    stages = [read_json(path)["stage"] for path in folder.glob("checkpoints/*/stage.json")]
-    rates = {one["schedule"]["learning_rate"] for one in stages if one["name"] == "dpo"}
+def test_offline_policies_are_trained_at_the_rates_and_betas_that_are_said(folder: Path):
+    stages = [read_json(path) for path in folder.glob("checkpoints/*/stage.json")]
+    found = {
+        one["beta"]: one["stage"]["schedule"]["learning_rate"]
+        for one in stages
+        if one["stage"]["name"] == "dpo"
+    }
     usual = tiny.config().recipe
     assert usual is not None
-    assert list(rates) == [pytest.approx(0.3 * usual.policy.learning_rate)]
+    rate = usual.policy.learning_rate
+    assert found == {1.0: pytest.approx(rate), 0.3: pytest.approx(0.3 * rate)}
 
 
 def test_costs_are_all_there_is_apart_from_the_start_policy(
@@ -174,7 +186,7 @@ def test_a_diagnosis_has_one_seed_one_beta_and_a_truth_only_where_there_is_one()
     several = planned.prepared.config.model_copy(update={"betas": (0.1, 0.2)})
     wrong = planned.prepared.__class__(**{**planned.prepared.__dict__, "config": several})
     with pytest.raises(ConfigError, match="one seed and one beta"):
-        evidence_plan(wrong, planned.prepared, DESIGN)
+        evidence_plan(wrong, {1.0: planned.prepared}, DESIGN)
 
 
 def test_every_job_comes_after_what_it_needs(planned: Measuring):

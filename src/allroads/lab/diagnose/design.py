@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,13 @@ from allroads.roads.stage import BASE
 
 ROADS = ("reward-model", "local-rm")
 """The two learners, which a diagnosis trains on all pairs."""
-OFFLINE_RATE = 0.3
-OFFLINE_BETAS = (0.6, 2.0)
-"""The offline policy that answers are compared with is DPO, tuned as a comparison tunes it: at this
-factor on the recipe's rate, at these multiples of the generator's beta, at the moments that a
-comparison looks at. On the worlds of the calibration study, one seed of these settings said how
-search compares with DPO tuned over twice as many with other seeds as well as one seed of all of
-them did (rank correlation 0.93 and 0.94); the same betas at the recipe's rate 0.88, because half of
-them had gone too far (LOG.md, 2026-11-29)."""
+OFFLINE_SETTINGS = ((1.0, 2.0), (0.3, 0.6))
+"""The offline policy that answers are compared with is DPO, tuned as a comparison tunes it, over
+these settings, (factor on the recipe's rate, factor on the generator's beta), and the moments that
+a comparison looks at. A fast one that stays near, a slow one that may go far. On the calibration
+study's worlds one seed of these two says how search compares with tuned DPO of other seeds as well
+as one seed of both rates at both betas (rank correlation 0.94); both betas at the recipe's rate say
+it worse (0.88), because half of those policies have gone too far (LOG.md, 2026-11-29)."""
 PRICED = (OFFLINE, SEARCH, *ONLINE)
 """Roads whose cost is estimated and which are not run."""
 
@@ -42,7 +41,8 @@ class Design(Record):
         held_out: held-out pairs that are read, at most.
         prompts: held-out prompts that are answered.
         samples: of the start policy for each.
-        offline_samples: of the offline policy for each, at every setting that is tried.
+        offline_samples: of the offline policy for each.
+        tried_samples: of every setting that it is chosen from, for each.
         capacities: further learners on half the pairs: 'head', and 'rank R' where peft is there.
         truth: whether samples are also graded by the world's verifying program; a user's always
             grades.
@@ -54,6 +54,7 @@ class Design(Record):
     prompts: int = Field(default=96, ge=8)
     samples: int = Field(default=24, ge=4)
     offline_samples: int = Field(default=8, ge=1)
+    tried_samples: int = Field(default=2, ge=1)
     capacities: tuple[str, ...] = ("head", "rank 4")
     truth: bool = False
 
@@ -83,12 +84,15 @@ class EvidencePlan:
     beta: float
 
 
-def evidence_plan(prepared: Prepared, offline: Prepared, design: Design) -> EvidencePlan:
+def evidence_plan(
+    prepared: Prepared, offline: Mapping[float, Prepared], design: Design
+) -> EvidencePlan:
     """All jobs of a diagnosis.
 
     Args:
         prepared: a comparison of `ROADS`.
-        offline: one of `OFFLINE` on the same data and model, at the settings that are tried.
+        offline: those of `OFFLINE` on the same data and model that are tried, by their factor on
+            the recipe's rate.
         design: how much is measured.
 
     Raises:
@@ -123,7 +127,8 @@ def evidence_plan(prepared: Prepared, offline: Prepared, design: Design) -> Evid
     own = maker.made
     blocks = dict(maker.blocks(learners, reading))
     wanted = [*scorers.values(), *own, *blocks]
-    jobs = _with_needs({**offline.plan.jobs, **plan.jobs, **maker.made}, wanted)
+    tried = {name: job for one in offline.values() for name, job in one.plan.jobs.items()}
+    jobs = _with_needs({**tried, **plan.jobs, **maker.made}, wanted)
     first = [name for name, job in jobs.items() if job.kind != "block"]
     # Two orders come before the samples: without them there is no interval.
     early = [name for name, (_, capacity, order, _) in blocks.items()
@@ -171,18 +176,23 @@ class _Maker:
         spec = self._samples(graders, self._design.samples)
         return self.add("pool", "pool-start", spec, *graders.values())
 
-    def offline(self, offline: Prepared, pool: str, graders: dict[str, str]) -> str:
+    def offline(self, offline: Mapping[float, Prepared], pool: str, graders: dict[str, str]) -> str:
         """Samples of the offline policy, graded; chosen by how it compares with the start's."""
-        config = offline.config
-        tried = [cell for cell in offline.plan.cells if cell.road == OFFLINE]
+        policies = [
+            {"id": cell.last, "rate": rate, "beta": cell.value}
+            for rate, one in offline.items()
+            for cell in one.plan.cells
+            if cell.road == OFFLINE
+        ]
         spec = {
             **self._samples(graders, self._design.offline_samples),
+            "tried_samples": self._design.tried_samples,
             "pool": pool,
-            "policies": [{"id": cell.last, "beta": cell.value} for cell in tried],
-            "snapshots": config.snapshots,
+            "policies": policies,
+            "snapshots": self._prepared.config.snapshots,
         }
-        policies = [cell.last for cell in tried if cell.last is not None]
-        return self.add("offline", "pool-offline", spec, pool, *policies, *graders.values())
+        names = [str(one["id"]) for one in policies]
+        return self.add("offline", "pool-offline", spec, pool, *names, *graders.values())
 
     def _samples(self, graders: dict[str, str], samples: int) -> dict[str, Any]:
         truth = {"truth": VERIFIER} if self._design.truth else {}

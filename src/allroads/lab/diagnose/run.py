@@ -14,8 +14,7 @@ from allroads.evidence import Evidence
 from allroads.lab.compare import Prepared, prepare, replanned, write_inputs
 from allroads.lab.config import CompareConfig
 from allroads.lab.diagnose.design import (
-    OFFLINE_BETAS,
-    OFFLINE_RATE,
+    OFFLINE_SETTINGS,
     PRICED,
     ROADS,
     Design,
@@ -71,12 +70,13 @@ def ready(config: CompareConfig, design: Design) -> Measuring:
         design = design.model_copy(update={"truth": True})
     changes = {"roads": (*ROADS, *PRICED), "seeds": config.seeds[:1], "betas": betas}
     prepared = prepare(config.model_copy(update=changes))
-    offline = replanned(
-        prepared,
-        prepared.settings.recipe.at_rate(OFFLINE_RATE),
-        roads=(OFFLINE,),
-        betas=tuple(factor * betas[0] for factor in OFFLINE_BETAS),
-    )
+    recipe = prepared.settings.recipe
+    offline = {
+        rate: replanned(
+            prepared, recipe.at_rate(rate), roads=(OFFLINE,), betas=(factor * betas[0],)
+        )
+        for rate, factor in OFFLINE_SETTINGS
+    }
     plan = evidence_plan(prepared, offline, design)
     costs = estimate_jobs(prepared, {**prepared.plan.jobs, **plan.jobs})
     roads = {

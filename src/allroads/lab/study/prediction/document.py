@@ -10,10 +10,12 @@ from allroads.diagnosis.model import Models
 from allroads.lab.study.prediction.collecting import READS, TRIED, Found, Results, regret
 from allroads.report.blocks import table
 
-_ORDER = ("truth", "labels", "planned", "first")
+_ORDER = ("truth", "labels", "direct", "graded")
 
 
-def blocks(found: Results, models: Models, fresh: Results) -> dict[str, Callable[[], str]]:
+def blocks(
+    found: Results, models: Models, fresh: dict[str, Results]
+) -> dict[str, Callable[[], str]]:
     """What writes each block, by name; of the model for whoever has a verifying program first."""
     ordered = {name: found[name] for name in _ORDER if name in found}
     shipped = {name: roads for name, roads in ordered.items() if name in READS}
@@ -21,7 +23,7 @@ def blocks(found: Results, models: Models, fresh: Results) -> dict[str, Callable
         "calibration": partial(_calibration, ordered),
         "models": partial(_models, models),
         "worst": partial(_worst, shipped),
-        "fresh": partial(_fresh, {name: fresh[name] for name in _ORDER if name in fresh}),
+        "fresh": partial(_fresh, fresh),
         "worlds": partial(_worlds, shipped),
     }
 
@@ -79,10 +81,13 @@ def _worst(found: Results) -> str:
     return "\n".join(parts) or "None yet.\n"
 
 
-def _fresh(found: Results) -> str:
+def _fresh(found: dict[str, Results]) -> str:
     parts = [
-        f"{name}\n\n{_every(by_road)}\n{_of_roads(by_road)}{_of_all(by_road)}"
-        for name, by_road in found.items()
+        f"{part}, {name}\n\n{worlds}{_of_roads(by_road)}{_of_all(by_road)}"
+        for part, results in found.items()
+        for name in _ORDER
+        if (by_road := results.get(name))
+        for worlds in [f"{_every(by_road)}\n" if name in READS else ""]
     ]
     return "\n".join(parts) or "None yet.\n"
 

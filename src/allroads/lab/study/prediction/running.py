@@ -32,7 +32,7 @@ from allroads.lab.study.running import Place
 
 SEED = 0
 """Of the evidence."""
-EVERY = WORLDS | FRESH
+EVERY = {**WORLDS, **{name: one for part in FRESH.values() for name, one in part.items()}}
 """By name: worlds that models are fitted on first."""
 _DESIGN = Design(truth=True)
 

@@ -19,6 +19,7 @@ MEANINGS: Mapping[str, str] = {
     "more",
     "bits": "prequential bits a pair that the generator needs more than the verifier",
     "search": f"P(best of {N} by the verifier beats the offline policy) - 1/2, by the grader",
+    "offline": "P(the offline policy beats the start policy) - 1/2, by the truth",
     "picks": f"P(best of {N} by the verifier beats the start policy) minus the same by the "
     "generator, by the truth",
     "coverage": "share of the start policy's samples that have the highest true reward",
@@ -44,8 +45,8 @@ def features(
 ) -> dict[str, Measured]:
     """Those of `MEANINGS` that the evidence has, with an interval.
 
-    'search' is there only where its grader may be believed, 'picks' and 'coverage' where it is the
-    truth.
+    'search' is there only where its grader may be believed, 'offline', 'picks' and 'coverage' where
+    it is the truth.
     """
     out = {}
     accuracy = _accuracy(evidence)
@@ -53,6 +54,7 @@ def features(
         ("accuracy", accuracy),
         ("bits", _scaled(code.difference, 1 / code.coded)),
         ("search", _search(headroom)),
+        ("offline", _offline(headroom)),
         ("picks", _picks(headroom)),
         ("coverage", _covered(headroom, coverage)),
     ):
@@ -82,6 +84,10 @@ def _hits(leads: tuple[float, ...]) -> np.ndarray:
 def _search(headroom: Headroom | None) -> Mean | None:
     point = verifiers(headroom)
     return None if point is None or headroom is None or not headroom.trusted else point.over_offline
+
+
+def _offline(headroom: Headroom | None) -> Mean | None:
+    return None if headroom is None or headroom.grader != "truth" else headroom.offline
 
 
 def _picks(headroom: Headroom | None) -> Mean | None:

@@ -23,6 +23,7 @@ from allroads.lab.study.prediction.measured import (
     measured_worlds,
     table_of,
 )
+from allroads.lab.study.prediction.running import EVERY
 from allroads.lab.study.prediction.worlds import FAMILIES, FRESH, WORLDS
 from allroads.lab.study.running import Place
 from allroads.lab.study.table import TUNING, Table
@@ -75,7 +76,7 @@ def test_the_study_is_wide_enough():
 def test_best_of_n_gives_one_answer_as_every_policy_does():
     # A mean over a larger pool is above or below every single answer's reward of 0 or 1, so that
     # P(one beats the other) would compare what cannot be compared.
-    for variant in (*WORLDS.values(), *FRESH.values()):
+    for variant in EVERY.values():
         config = variant.config(("best-of-n",), (0,))
         assert (config.ns, config.pool) == ((8,), 8)
 

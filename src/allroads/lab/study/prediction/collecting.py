@@ -26,10 +26,11 @@ was before the second ('picks' was found in that one's gains)."""
 TRIED = {
     **READS,
     "direct": ("search", "coverage"),
+    "steps": ("search", "offline", "coverage"),
     "graded": ("accuracy", "bits", "search"),
 }
-"""Beside them: what has 'truth' without 'picks', and 'labels' with the independent scorer's word on
-search. Shown, not shipped."""
+"""Beside them: 'truth' without 'picks', or with 'offline' in its place; 'labels' with what the
+independent scorer says of search. Shown, not shipped."""
 _BLIND = ("labels", "graded")
 """Of whoever has no verifying program."""
 REINFORCEMENT = "rloo"

@@ -48,6 +48,12 @@ _USUAL: dict[str, tuple[str, dict[str, Any], int]] = {
     "colour": ("docs/worlds/colour.py", {"slip": 0.05}, 1),
     "sum": ("docs/worlds/sum.py", {"slip": 0.1}, 1),
     "clauses": ("docs/worlds/clauses.py", {"slip": 0.05}, 1),
+    "knight": (
+        "docs/worlds/knight.py",
+        {"slip": 0.15, "test_prompts": 200, "selection_prompts": 100},
+        1,
+    ),
+    "tables": ("docs/worlds/tables.py", {"slip": 0.4}, 1),
     # Tasks of reasoning-gym that nobody here has written.
     "jumble": (
         "reasoning",
@@ -162,6 +168,14 @@ _OWN = (
     _world("sum", "poor", slip=0.25),
     _world("clauses", "noisy", _MANY, label_temperature=_NOISY),
 )
+_LAST = (
+    _world("knight", "few", _FEW),
+    _world("tables", "few", _FEW),
+    _world("knight", "some"),
+    _world("tables", "some"),
+    _world("knight", "many", _MANY),
+    _world("tables", "many", _MANY),
+)
 _GYM = (
     _world("jumble", "some"),
     _world("shortest", "some"),
@@ -181,12 +195,13 @@ def _in_turns(worlds: Sequence[tuple[str, Variant]]) -> Iterator[tuple[str, Vari
         yield from (one for one in turn if one is not None)
 
 
-FAMILIES = {variant.name: family for family, variant in (*_ALL, *_OWN, *_GYM)}
+FAMILIES = {variant.name: family for family, variant in (*_ALL, *_OWN, *_GYM, *_LAST)}
 """By world."""
 FRESH = {
     "four families of docs/worlds": {variant.name: variant for _, variant in _OWN},
     "three tasks of reasoning-gym": {variant.name: variant for _, variant in _GYM},
+    "knight and tables": {variant.name: variant for _, variant in _LAST},
 }
-"""Of further families, in the two parts in which they were run: predicted, never fitted on."""
+"""Of further families, in the parts in which they were run: predicted, never fitted on."""
 WORLDS = {variant.name: variant for _, variant in _in_turns(_ALL)}
 """By name, in the order in which they are run."""

@@ -51,5 +51,19 @@ def test_who_picks_better_and_how_often_a_sample_is_good():
     assert "search" not in of  # There is no offline policy.
 
 
+def test_how_much_offline_training_wins_is_said_by_the_truth_alone():
+    for grader in ("truth", "independent"):
+        one = graded(grader)
+        best = ((1.0, 1.0),) * PROMPTS
+        offline = made.pool(PROMPTS, 2, grades={grader: best}, pair=one.start.pair)
+        of = found(one.model_copy(update={"offline": offline}))
+        assert ("offline" in of, "search" in of) == (grader == "truth",) * 2
+        if grader == "truth":
+            # It beats fifteen of sixteen samples and ties with one.
+            assert of["offline"].value == pytest.approx(15.5 / 16 - 1 / 2)
+            # The best of eight of sixteen is that one half the time.
+            assert of["search"].value == pytest.approx(-1 / 4)
+
+
 def test_without_a_truth_nobody_says_who_picks_better():
     assert set(found(graded("independent"))) == {"accuracy", "bits"}

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from allroads.diagnoses import Curve, CurvePoint, Diagnosis, Reason
+from allroads.evidence import Trial
 from allroads.records import Mean
 from allroads.report import (
     diagnosis,
@@ -248,6 +249,20 @@ def test_an_untrusted_grader_decides_nothing():
     assert 'id="headroom-bend-' not in str(picture.svg)
     assert "falls again after N = 16" in plain(diagnosis_words.headroom(example.headroom()))
     assert "does not fall up to N = 64" in plain(diagnosis_words.headroom(found))
+
+
+def test_the_page_says_which_offline_policy_is_compared_with():
+    tried = [
+        Trial(rate=rate, beta=beta, fraction=fraction, kl=1.0, score=0.2, chosen=chosen)
+        for rate, beta, fraction, chosen in ((1.0, 1.0, 1.0, False), (0.3, 0.2, 0.5, True))
+    ]
+    found = example.headroom().model_copy(update={"offline_trials": tuple(tried)})
+    said = plain(diagnosis_words.headroom(found))
+    assert (
+        "The offline policy (DPO at beta = 0.2 and 0.3 of the recipe's learning rate after 50% of "
+        "its training, chosen among 2 settings by the independent reward model) gains" in said
+    )
+    assert "The offline policy gains" in plain(diagnosis_words.headroom(example.headroom()))
 
 
 def test_what_is_missing_has_a_sentence_in_its_place():

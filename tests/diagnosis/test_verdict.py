@@ -132,9 +132,9 @@ def test_an_open_sign_asks_for_pairs_where_the_verifier_still_learns():
 
 
 def test_reasons_are_of_what_predicts():
-    # The pools' verifier and generator choose alike.
+    # Both policies' answers are alike.
     seen = [reason.words for reason in diagnose(evidence(), says()).reasons]
-    assert "wins +0.00 more often than likelihood's" in seen[1]
+    assert "Offline DPO against the start policy: +0.00" in seen[1]
     assert "against the offline policy" in seen[2]
     found = evidence()
     blind = {name: rows for name, rows in found.start.grades.items() if name != "truth"}

@@ -223,12 +223,12 @@ class _Weighed:
         if self.headroom is not None and self.headroom.trusted:
             point = verifiers(self.headroom)
         graded = self.headroom is not None and self.headroom.grader == "truth"
-        if self.code.learned and graded and point is not None and point.over_generator is not None:
+        offline = self.headroom.offline if self.headroom is not None and graded else None
+        if self.code.learned and offline is not None:
             out.append(
                 Reason(
-                    words=f"Of {N} of the start policy's own answers the reward model's choice "
-                    f"wins {point.over_generator.value:+.2f} more often than likelihood's, by the "
-                    "truth.",
+                    words=f"Offline DPO against the start policy: {offline.value:+.2f} (P(win) - "
+                    "1/2), by the truth.",
                     evidence="headroom",
                 )
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from allroads.diagnosis.calibration import predicted
 from allroads.diagnosis.model import fitted
 from allroads.lab.study.lines import Store
 from allroads.lab.study.measured import NoEstimate
@@ -23,8 +24,7 @@ from allroads.lab.study.prediction.measured import (
     measured_worlds,
     table_of,
 )
-from allroads.lab.study.prediction.running import EVERY
-from allroads.lab.study.prediction.worlds import FAMILIES, FRESH, WORLDS
+from allroads.lab.study.prediction.worlds import EVERY, FAMILIES, FRESH, WORLDS
 from allroads.lab.study.running import Place
 from allroads.lab.study.table import TUNING, Table
 from allroads.report import blocks
@@ -209,7 +209,7 @@ def test_the_documents_blocks_are_filled(several: Path):
     assert fill_page(nothing).count("None") == 4
 
 
-def test_fresh_families_are_predicted_and_never_fitted_on(several: Path, tmp_path: Path):
+def test_further_families_are_predicted_before_they_join_the_fit(several: Path, tmp_path: Path):
     results = tmp_path / "prediction"
     shutil.copytree(several, results)
     shutil.copy(several.with_suffix(".jsonl"), results.with_suffix(".jsonl"))
@@ -219,12 +219,16 @@ def test_fresh_families_are_predicted_and_never_fitted_on(several: Path, tmp_pat
         fill(results, name, -0.05 if at else 0.2)
         features = {"accuracy": (-0.05 if at else 0.05,) * 3, "bits": (0.0, 0.0, 0.0)}
         keep(line(name, features={"labels": features, "truth": features}), results)
-    assert collecting.models(results) == before
+    assert [m.models["labels"]["rloo"].worlds for m in (before, collecting.models(results))] == [
+        16, 18
+    ]  # fmt: skip
     fresh = collecting.fresh(results)
     assert set(fresh) == {part}  # The other parts have not been run.
     one = fresh[part]["labels"]["rloo"]
     assert [held.world.name for held in one.held] == list(names)[:2]
     assert (one.calibration.signs, one.calibration.positive) == (1.0, 0.5)
+    for held in one.held:
+        assert held.prediction == predicted(before.models["labels"]["rloo"], held.world)
     page = fill_page(document.blocks({}, before, fresh))
     assert f"{part}, labels\n" in page
     assert f"| {next(iter(names))} | sort | " in page

@@ -15,7 +15,7 @@ from allroads.diagnosis.calibration import (
 )
 from allroads.diagnosis.model import Model, Models, World, fit
 from allroads.lab.study.prediction.measured import ROADS, measured_worlds
-from allroads.lab.study.prediction.worlds import FRESH, WORLDS
+from allroads.lab.study.prediction.worlds import EVERY, FRESH, WORLDS
 
 READS: dict[str, tuple[str, ...]] = {
     "labels": ("accuracy", "bits"),
@@ -84,11 +84,15 @@ def models(results: Path) -> Models:
 
 
 def fresh(results: Path) -> dict[str, Results]:
-    """What each model predicts of worlds of families that it was not fitted on, part by part."""
+    """What each model, fitted on the first two studies' worlds, predicts of further families.
+
+    That is how they were predicted before they joined the worlds that the shipped models are fitted
+    on; part by part.
+    """
     out: dict[str, Results] = {}
     for name, features in TRIED.items():
         for road in ROADS:
-            known = _worlds(results, name, road)
+            known = _worlds(results, name, road, tuple(WORLDS))
             if len(known) < _LEAST:
                 continue
             model = fit(known, features)
@@ -136,7 +140,7 @@ def text_of(results: Results, how: str = "families left out one by one") -> str:
 
 
 def _worlds(
-    results: Path, name: str, road: str, names: tuple[str, ...] = tuple(WORLDS)
+    results: Path, name: str, road: str, names: tuple[str, ...] = tuple(EVERY)
 ) -> list[World]:
     """Those that have the features."""
     graded = "labels" if name in _BLIND else "truth"

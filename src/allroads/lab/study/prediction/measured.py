@@ -12,7 +12,7 @@ from allroads.diagnoses import OFFLINE, ONLINE, SEARCH
 from allroads.diagnosis.model import World
 from allroads.lab.study.lines import Store
 from allroads.lab.study.measured import NoEstimate
-from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
+from allroads.lab.study.prediction.worlds import EVERY, FAMILIES
 from allroads.lab.study.table import TUNING, Table
 from allroads.records import Record
 
@@ -88,7 +88,7 @@ def gain(table: Table, world: str, road: str, seeds: Sequence[int] = SEEDS) -> s
 
 
 def measured_worlds(
-    results: Path, graded: str, road: str, names: Iterable[str] = tuple(WORLDS)
+    results: Path, graded: str, road: str, names: Iterable[str] = tuple(EVERY)
 ) -> tuple[World, ...]:
     """Every world whose evidence and whose gain of a road are there.
 
@@ -96,7 +96,7 @@ def measured_worlds(
         results: folder of the study's lines.
         graded: 'labels' or 'truth'.
         road: one of `ROADS`.
-        names: of the worlds that are looked for; those that models are fitted on if not said.
+        names: of the worlds that are looked for; all if not said.
     """
     table, lines, out = table_of(results), evidence_lines(results), []
     for name in names:

@@ -27,13 +27,11 @@ from allroads.lab.study.prediction.measured import (
     evidence_lines,
     keep,
 )
-from allroads.lab.study.prediction.worlds import FRESH, WORLDS
+from allroads.lab.study.prediction.worlds import EVERY
 from allroads.lab.study.running import Place
 
 SEED = 0
 """Of the evidence."""
-EVERY = {**WORLDS, **{name: one for part in FRESH.values() for name, one in part.items()}}
-"""By name: worlds that models are fitted on first."""
 _DESIGN = Design(truth=True)
 
 

@@ -202,6 +202,9 @@ FRESH = {
     "three tasks of reasoning-gym": {variant.name: variant for _, variant in _GYM},
     "knight and tables": {variant.name: variant for _, variant in _LAST},
 }
-"""Of further families, in the parts in which they were run: predicted, never fitted on."""
+"""Of further families, in the parts in which they were run; each was predicted by the models of
+`WORLDS` before it joined them."""
 WORLDS = {variant.name: variant for _, variant in _in_turns(_ALL)}
-"""By name, in the order in which they are run."""
+"""Those of the first two studies by name, in the order in which they are run."""
+EVERY = {**WORLDS, **{name: one for part in FRESH.values() for name, one in part.items()}}
+"""All, by name."""

@@ -13,6 +13,7 @@ from allroads import files
 from allroads.errors import ConfigError, RunFolderError
 from allroads.evidence import Evidence
 from allroads.files import read_json
+from allroads.lab.diagnose import pools
 from allroads.lab.diagnose.design import Design, evidence_plan
 from allroads.lab.diagnose.run import EVIDENCE, Measuring, left, measure, ready
 from allroads.lab.execute import result_path
@@ -96,6 +97,22 @@ def test_the_offline_policy_is_chosen_as_a_comparison_chooses(evidence: Evidence
     assert best.kl == pytest.approx(np.mean(np.subtract(offline.own_logprob, offline.logprob)))
     gain = np.mean(offline.grades["independent"]) - np.mean(start.grades["independent"])
     assert best.score == pytest.approx(gain)
+
+
+def test_a_moment_half_way_is_sampled_where_it_is_chosen(
+    planned: Measuring, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = result_path(folder, planned.plan.jobs[planned.plan.offline])
+    kept = path.read_bytes()
+    path.unlink()
+    worth = iter([1.0, 0.0, 0.0, 0.0])
+    monkeypatch.setattr(pools, "preference", lambda *_: (True, next(worth)))
+    found = measure(planned, folder, tiny.Heard(), "again")
+    path.write_bytes(kept)
+    chosen, offline = found.trials[0], found.offline
+    assert offline is not None
+    assert (chosen.fraction, chosen.chosen) == (0.5, True)
+    assert chosen.kl == pytest.approx(np.mean(np.subtract(offline.own_logprob, offline.logprob)))
 
 
 def test_offline_policies_are_trained_at_the_rates_and_betas_that_are_said(folder: Path):

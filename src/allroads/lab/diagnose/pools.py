@@ -78,7 +78,7 @@ def draw_offline(shop: Workshop, job: Job, progress: Progress) -> dict[str, Any]
             ranks.append(preference(trial["score"], trial["kl"], entropy))
             trials.append(trial)
             cost += drawn.cost
-            progress(len(trials), moments * len(spec["policies"]))
+            progress(len(trials), moments * len(spec["policies"]) + 1)  # The chosen one comes last.
     at = max(range(len(trials)), key=ranks.__getitem__)
     trials[at]["chosen"] = True
     chosen = spec["policies"][at // moments]["id"]

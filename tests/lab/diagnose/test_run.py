@@ -12,7 +12,6 @@ import pytest
 from allroads import files
 from allroads.errors import ConfigError, RunFolderError
 from allroads.evidence import Evidence
-from allroads.files import read_json
 from allroads.lab.diagnose import pools
 from allroads.lab.diagnose.design import Design, evidence_plan
 from allroads.lab.diagnose.run import EVIDENCE, Measuring, left, measure, ready
@@ -116,7 +115,7 @@ def test_a_moment_half_way_is_sampled_where_it_is_chosen(
 
 
 def test_offline_policies_are_trained_at_the_rates_and_betas_that_are_said(folder: Path):
-    stages = [read_json(path) for path in folder.glob("checkpoints/*/stage.json")]
+    stages = [files.read_json(path) for path in folder.glob("checkpoints/*/stage.json")]
     found = {
         one["beta"]: one["stage"]["schedule"]["learning_rate"]
         for one in stages

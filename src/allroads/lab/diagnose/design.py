@@ -27,7 +27,7 @@ these settings, (factor on the recipe's rate, factor on the generator's beta), a
 a comparison looks at. A fast one that stays near, a slow one that may go far. On the calibration
 study's worlds one seed of these two says how search compares with tuned DPO of other seeds as well
 as one seed of both rates at both betas (rank correlation 0.94); both betas at the recipe's rate say
-it worse (0.88), because half of those policies have gone too far (LOG.md, 2026-11-29)."""
+it worse (0.88), as a fifth of the worlds then have no setting within reach (LOG.md, 2026-11-29)."""
 PRICED = (OFFLINE, SEARCH, *ONLINE)
 """Roads whose cost is estimated and which are not run."""
 

@@ -10,8 +10,8 @@ from allroads.lab.study import conduct as module
 from allroads.lab.study.conduct import conduct, outstanding
 from allroads.lab.study.lines import Store
 from allroads.lab.study.running import Batch, Place
-from allroads.lab.study.table import RATES, TUNING
-from allroads.lab.study.variants import VARIANTS
+from allroads.lab.study.table import TUNING
+from allroads.lab.study.variants import RATES, VARIANTS, Grid
 from tests.lab.study.making import moment, policy
 
 
@@ -56,6 +56,21 @@ def test_every_arm_is_tuned_before_it_is_tested_at_its_own_rate(ran: list[Batch]
 def test_where_a_frontier_is_read_every_setting_is_run(ran: list[Batch], tmp_path: Path):
     assert conduct({"routes": {"dpo": True}}, (0,), place(tmp_path), print) == []
     assert (RATES[1], ("dpo",), ()) in {(b.rate, b.arms, b.betas) for b in ran[len(RATES) :]}
+
+
+def test_an_arm_of_another_grid_is_tuned_over_that(ran: list[Batch], tmp_path: Path):
+    own = VARIANTS["routes"].model_copy(
+        update={"grids": {"rloo": Grid(rates=(1.0,), betas=(0.5, 2.0))}}
+    )
+    needs = {"routes": {"dpo": False, "rloo": True}}
+    assert conduct(needs, (0,), replace(place(tmp_path), worlds={"routes": own}), print) == []
+    tuned = {(b.rate, b.arms, b.betas) for b in ran if b.seeds == TUNING}
+    assert tuned == {
+        *((rate, ("sft", "dpo"), ()) for rate in RATES),
+        (1.0, ("rloo",), (0.5, 2.0)),
+    }
+    # It has no trial here (the double runs none), and is read at every setting of its own.
+    assert (1.0, ("rloo",), (0.5, 2.0)) in {(b.rate, b.arms, b.betas) for b in ran}
 
 
 def test_what_the_time_did_not_reach_is_left_out_and_said(ran: list[Batch], tmp_path: Path):

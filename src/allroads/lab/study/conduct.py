@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Mapping
 from allroads.lab.study.lines import Cell
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.running import Batch, Place, missing, run
-from allroads.lab.study.table import RATES, TUNING, Table
-from allroads.lab.study.variants import START
+from allroads.lab.study.table import TUNING, Table
+from allroads.lab.study.variants import RATES, START, Grid
 
 _TOGETHER = 6
 """Arms of one batch: enough to fill the cores, few enough that a budget ends between them."""
@@ -60,10 +60,15 @@ def _chunk(
 
 
 def _tuning(name: str, arms: Collection[str], place: Place) -> list[Batch]:
-    """The trials of every arm."""
+    """The trials of every arm; arms that are tuned over the same settings together."""
+    world = place.worlds[name]
+    groups: dict[Grid, list[str]] = defaultdict(list)
+    for arm in arms:
+        groups[world.grid(arm)].append(arm)
     return [
-        Batch(variant=place.worlds[name], arms=tuple(arms), seeds=TUNING, rate=rate)
-        for rate in RATES
+        Batch(variant=world, arms=tuple(group), seeds=TUNING, rate=rate, betas=grid.betas)
+        for grid, group in groups.items()
+        for rate in grid.rates
     ]
 
 
@@ -81,10 +86,11 @@ def _tuned(
         try:
             found = table.setting(name, arm)
         except NoEstimate:
-            groups[RATES[0], ()].append(arm)
+            groups[RATES[0], world.grid(arm).betas].append(arm)
             continue
         alone = found.value if found.knob == "beta" and not every else None
-        groups[found.rate, () if alone is None else (alone,)].append(arm)
+        betas = world.grid(arm).betas if alone is None else (alone,)
+        groups[found.rate, betas].append(arm)
     return [
         Batch(variant=world, arms=tuple(group), seeds=own, rate=rate, betas=betas)
         for (rate, betas), group in sorted(groups.items())

@@ -21,8 +21,6 @@ from allroads.records import Record
 TUNING = (900, 901)
 """Seeds on which settings are chosen; no verdict reads them."""
 One = TypeVar("One", PolicyLine, ScorerLine)
-RATES = (1.0, 0.3)
-"""Factors on the learning rate that every arm is tried with."""
 
 
 class Setting(Record):

@@ -21,8 +21,19 @@ START = "sft"
 """The arm that all others start from."""
 ONCE, AGAIN = "dpo", "dpo-again"
 """Two runs of one road, for the A/A test."""
+RATES = (1.0, 0.3)
+"""Factors on the learning rate that arms are tried with."""
 EVAL_PROMPTS = 200
 """Held-out prompts that every policy answers; the same for all seeds."""
+
+
+class Grid(Choice):
+    """What an arm is tuned over: every beta at every learning rate."""
+
+    rates: tuple[float, ...] = RATES
+    """Factors on the recipe's learning rates."""
+    betas: tuple[float, ...] = ()
+    """None: the variant's."""
 
 
 class Variant(Choice):
@@ -46,6 +57,8 @@ class Variant(Choice):
     """Times that recipe's epochs of reward models: of 1 and 3 what orders held-out pairs better by
     0.02, with seed 900."""
     betas: tuple[float, ...] = (0.3, 0.7, 1.5)
+    grids: dict[str, Grid] = Field(default_factory=dict)
+    """Of arms that are tuned over something else than all betas at `RATES`, by name."""
     most_seeds: int = 8
     """A study of it reads the first so many of its seeds at most: real text is dear."""
     ns: tuple[int, ...] = (2, 8, 32)
@@ -57,6 +70,10 @@ class Variant(Choice):
     def needs_model(self) -> bool:
         """Whether the user has to bring a base model."""
         return worlds.needs_model(self.world)
+
+    def grid(self, arm: str) -> Grid:
+        """What an arm is tuned over."""
+        return self.grids.get(arm, Grid())
 
     def config(
         self,

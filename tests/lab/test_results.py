@@ -189,6 +189,36 @@ def test_where_truth_and_selection_disagree_the_selection_decides(changed: Path,
         assert comparison.difference.value == pytest.approx(own.reward.value - mean)
 
 
+@pytest.mark.parametrize(
+    ("brought", "moment", "said"),
+    [
+        # Every prompt and seed gained a tenth, or all but one: sure. Half gained, half lost: not.
+        ([0.1] * 20, 1, True),
+        ([0.1] * 19 + [-0.04], 1, True),
+        ([0.1, -0.1] * 10, 1, False),
+        ([-0.1] * 20, 1, False),
+        # Chosen half-way: how much a longer training brings is not the question.
+        ([0.1] * 20, 0, False),
+    ],
+)
+def test_a_road_that_still_gains_when_it_ends_is_named(
+    brought: list[float], moment: int, said: bool, changed: Path, plan: Plan
+):
+    for job in evaluations(plan, "dpo", 0.2):
+        path = changed / "evaluations" / f"{job}.json"
+        value = files.read_json(path)
+        value["snapshots"][0]["metric"] = [0.4] * 20
+        value["snapshots"][1]["metric"] = [0.4 + more for more in brought]
+        for at, snapshot in enumerate(value["snapshots"]):
+            snapshot.update(selection=50.0 if at == moment else 0.0, kl=[0.0] * 20)
+        files.write_json(path, value)
+    notes = allroads.open_run(changed).notes
+    named = [note for note in notes if note.startswith("dpo was not done: from 50% of its ")]
+    assert len(named) == said
+    if said:
+        assert f"it still gained {np.mean(brought):.3f} [" in named[0]
+
+
 def test_differences_are_paired_by_seed_and_prompt(grown: Grown, plan: Plan):
     def table(road: str) -> np.ndarray:
         (point,) = [p for p in grown.results.points if p.road == road and p.selected]

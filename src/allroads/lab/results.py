@@ -88,6 +88,7 @@ def collect(
             *outside.notes(config, chosen_roads(config, settings.recipe)),
             *reader.notes(),
             *_exploitation(chosen, start, settings.margin),
+            *_unfinished(moments, chosen),
         ),
         label_noise_nll=reader.label_nll(),
         judge=judgement.read(folder, chosen, start),
@@ -226,6 +227,30 @@ def _exploitation(chosen: dict[str, Moment], start: str, margin: float) -> list[
                 f"{road}: the truth rises by {truth:.2f} over {start}, the second opinion by "
                 f"{check:+.2f}, less than half as much: the road has found what one classifier "
                 "likes rather than what both call good"
+            )
+    return out
+
+
+def _unfinished(moments: dict[str, list[Moment]], chosen: dict[str, Moment]) -> list[str]:
+    """A sentence for every road that is chosen at its end and was still gaining until then.
+
+    Surely so: the 95 % interval of what its last stretch brought, from the moment that was looked
+    at before the end, lies above 0.
+    """
+    out = []
+    for road, end in chosen.items():
+        before = [m for m in moments[road] if m.cell == end.cell and m.fraction < end.fraction]
+        if end.fraction < 1 or not before:
+            continue
+        last = max(before, key=lambda m: m.fraction)
+        brought = stats.paired_difference(end.crossed(end.metric), last.crossed(last.metric))
+        low = brought.estimate.low
+        if low is not None and low > 0:
+            out.append(
+                f"{road} was not done: from {last.fraction:.0%} of its training to its end it "
+                f"still gained {brought.estimate.value:.3f}{_between(brought.estimate, '.3f')}. "
+                "What it is worth when it is done, this run does not say: give it more rounds or "
+                "epochs"
             )
     return out
 

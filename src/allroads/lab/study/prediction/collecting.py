@@ -26,12 +26,14 @@ these roads was measured; those of 'truth' were chosen with the gains of 57 worl
 families that were written and run afterwards are their test."""
 TRIED = {
     **READS,
+    "better": ("better",),
     "picks": ("picks", "search", "coverage"),
     "direct": ("search", "coverage"),
     "graded": ("accuracy", "bits", "search"),
 }
-"""Beside them: what 'truth' was in the study before, 'truth' without 'offline', and 'labels' with
-what the independent scorer says of search. Shown, not shipped."""
+"""Beside them: what may follow 'truth' (docs/diagnosis.md, the fourth study's plan), what it was in
+the study before, 'truth' without 'offline', and 'labels' with what the independent scorer says of
+search. Shown, not shipped."""
 _BLIND = ("labels", "graded")
 """Of whoever has no verifying program."""
 REINFORCEMENT = "rloo"

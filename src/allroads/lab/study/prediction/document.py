@@ -10,7 +10,7 @@ from allroads.diagnosis.model import Models
 from allroads.lab.study.prediction.collecting import READS, TRIED, Found, Results, regret
 from allroads.report.blocks import table
 
-_ORDER = ("truth", "labels", "picks", "direct", "graded")
+_ORDER = ("truth", "better", "labels", "picks", "direct", "graded")
 
 
 def blocks(

@@ -209,6 +209,9 @@ def test_a_road_that_still_gains_when_it_ends_is_named(
         value = files.read_json(path)
         value["snapshots"][0]["metric"] = [0.4] * 20
         value["snapshots"][1]["metric"] = [0.4 + more for more in brought]
+        # Where the rate has fallen to nothing nothing is gained: the whole second half counts.
+        value["snapshots"].insert(1, {**value["snapshots"][1], "fraction": 0.75})
+        moment = 2 if moment == 1 else moment
         for at, snapshot in enumerate(value["snapshots"]):
             snapshot.update(selection=50.0 if at == moment else 0.0, kl=[0.0] * 20)
         files.write_json(path, value)

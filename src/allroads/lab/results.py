@@ -114,6 +114,8 @@ def selected(moments: dict[str, list[Moment]]) -> dict[str, Moment]:
     return {road: max(rows, key=lambda m: m.preference) for road, rows in moments.items()}
 
 
+_HALF = 0.5
+"""Of a training."""
 _SHARED_GAIN = 0.5
 """Share of a gain in truth that the second opinion has to see."""
 _WIN_RATE = Metric(
@@ -234,12 +236,12 @@ def _exploitation(chosen: dict[str, Moment], start: str, margin: float) -> list[
 def _unfinished(moments: dict[str, list[Moment]], chosen: dict[str, Moment]) -> list[str]:
     """A sentence for every road that is chosen at its end and was still gaining until then.
 
-    Surely so: the 95 % interval of what its last stretch brought, from the moment that was looked
-    at before the end, lies above 0.
+    Surely so: the 95 % interval of what its second half brought, from the last moment looked at in
+    the first one, lies above 0. A shorter stretch would say little: the learning rate falls to 0.
     """
     out = []
     for road, end in chosen.items():
-        before = [m for m in moments[road] if m.cell == end.cell and m.fraction < end.fraction]
+        before = [m for m in moments[road] if m.cell == end.cell and m.fraction <= _HALF]
         if end.fraction < 1 or not before:
             continue
         last = max(before, key=lambda m: m.fraction)

@@ -41,10 +41,8 @@ def graded(grader: str) -> Evidence:
     return learned.model_copy(update={"start": made.pool(PROMPTS, SAMPLES, grades=grades)})
 
 
-def test_who_picks_better_and_how_often_a_sample_is_good():
+def test_how_often_a_sample_is_good():
     of = found(graded("truth"))
-    # Of nine equals, eight chosen from and one fresh, the best wins 8 of 9 and the worst 1 of 9.
-    assert of["picks"].value == pytest.approx(7 / 9)
     assert of["coverage"].value == pytest.approx(1 / SAMPLES)
     assert of["coverage"].low < of["coverage"].value < of["coverage"].high
     assert of["accuracy"].value == 0.0
@@ -75,5 +73,5 @@ def test_a_road_can_do_what_search_does_or_stay_where_it_starts():
     assert completed({"search": search}) == {"search": search}
 
 
-def test_without_a_truth_nobody_says_who_picks_better():
+def test_without_a_truth_only_the_labels_speak():
     assert set(found(graded("independent"))) == {"accuracy", "bits"}

@@ -127,20 +127,20 @@ def prediction(
 ) -> None:
     """How well `diagnose` predicts, from the finished lines; and the models that it reads."""
     from allroads import files
+    from allroads.diagnoses import ONLINE
     from allroads.lab.study.prediction import collecting, document
+    from allroads.lab.study.prediction.endings import endings
     from allroads.report.blocks import fill
 
     found = collecting.found(results / PREDICTION)
     typer.echo(collecting.text_of(found))
     fitted = collecting.models(results / PREDICTION)
-    fresh = collecting.fresh(results / PREDICTION)
-    for part, predicted in fresh.items():
-        typer.echo(collecting.text_of(predicted, f"{collecting.NEVER_FITTED} ({part})"))
     if models is not None:
         files.write_text(models, fitted.model_dump_json(indent=1) + "\n")
         typer.echo(f"Models: {models.resolve()}")
     if write is not None:
-        blocks = document.blocks(found, fitted, fresh)
+        ended = {road: endings(results / PREDICTION, road) for road in ONLINE}
+        blocks = document.blocks(found, fitted, ended)
         files.write_text(write, fill(write.read_text("utf-8"), blocks))
         typer.echo(f"Tables: {write.resolve()}")
 
@@ -256,9 +256,9 @@ def _predict(until: float, processes: int, results: Path, work: Path, world: str
     from allroads.lab.study.prediction import collecting, running
     from allroads.lab.study.running import Place
 
-    if world is not None and world not in running.EVERY:
+    if world is not None and world not in running.WORLDS:
         raise ConfigError(
-            f"--world {world} is none of the study's: {nearest(world, running.EVERY)}"
+            f"--world {world} is none of the study's: {nearest(world, running.WORLDS)}"
         )
     folder = results / PREDICTION
     place = Place(store=Store(folder), work=work / PREDICTION, processes=processes, until=until)

@@ -22,8 +22,6 @@ MEANINGS: Mapping[str, str] = {
     "offline": "P(the offline policy beats the start policy) - 1/2, by the truth",
     "better": "the larger of search and minus offline: what either best-of-N or the start policy "
     "itself gains over the offline policy",
-    "picks": f"P(best of {N} by the verifier beats the start policy) minus the same by the "
-    "generator, by the truth",
     "coverage": "share of the start policy's samples that have the highest true reward",
 }
 
@@ -47,7 +45,7 @@ def features(
 ) -> dict[str, Measured]:
     """Those of `MEANINGS` that the evidence has, with an interval.
 
-    'search' is there only where its grader may be believed, 'offline', 'better', 'picks' and
+    'search' is there only where its grader may be believed, 'offline', 'better' and
     'coverage' where it is the truth.
     """
     out = {}
@@ -57,7 +55,6 @@ def features(
         ("bits", _scaled(code.difference, 1 / code.coded)),
         ("search", _search(headroom)),
         ("offline", _offline(headroom)),
-        ("picks", _picks(headroom)),
         ("coverage", _covered(headroom, coverage)),
     ):
         if mean is not None and mean.low is not None and mean.high is not None:
@@ -104,13 +101,6 @@ def _search(headroom: Headroom | None) -> Mean | None:
 
 def _offline(headroom: Headroom | None) -> Mean | None:
     return None if headroom is None or headroom.grader != "truth" else headroom.offline
-
-
-def _picks(headroom: Headroom | None) -> Mean | None:
-    point = verifiers(headroom)
-    if point is None or headroom is None or headroom.grader != "truth":
-        return None
-    return point.over_generator
 
 
 def verifiers(headroom: Headroom | None) -> HeadroomPoint | None:

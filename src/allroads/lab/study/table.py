@@ -277,4 +277,7 @@ def _lacks(variant: str, arm: str, seed: int, line: Cell | None, otherwise: str)
 
 
 def _at(line: PolicyLine, fraction: float) -> Moment:
-    return next(one for one in line.moments if one.fraction == fraction)
+    for one in line.moments:
+        if one.fraction == fraction:
+            return one
+    raise NoEstimate(f"{line.variant}, {line.arm}: no moment at {fraction:.0%} of the training")

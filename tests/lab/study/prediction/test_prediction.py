@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from allroads.diagnosis.calibration import predicted
+from allroads.diagnoses import ONLINE
 from allroads.diagnosis.model import fitted
 from allroads.lab.study.lines import Store
 from allroads.lab.study.measured import NoEstimate
 from allroads.lab.study.prediction import collecting, document, running
+from allroads.lab.study.prediction.endings import endings
 from allroads.lab.study.prediction.measured import (
     ROADS,
     SEEDS,
@@ -24,7 +24,7 @@ from allroads.lab.study.prediction.measured import (
     measured_worlds,
     table_of,
 )
-from allroads.lab.study.prediction.worlds import EVERY, FAMILIES, FRESH, WORLDS
+from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
 from allroads.lab.study.running import Place
 from allroads.lab.study.table import TUNING, Table
 from allroads.report import blocks
@@ -68,15 +68,13 @@ def test_the_study_is_wide_enough():
     assert len(WORLDS) >= 40
     families = set(FAMILIES.values())
     assert len(families) >= 6
-    fresh = [name for part in FRESH.values() for name in part]
-    assert set(FAMILIES) == {*WORLDS, *fresh}
-    assert not {FAMILIES[name] for name in fresh} & {FAMILIES[name] for name in WORLDS}
+    assert set(FAMILIES) == set(WORLDS)
 
 
 def test_best_of_n_gives_one_answer_as_every_policy_does():
     # A mean over a larger pool is above or below every single answer's reward of 0 or 1, so that
     # P(one beats the other) would compare what cannot be compared.
-    for variant in EVERY.values():
+    for variant in WORLDS.values():
         config = variant.config(("best-of-n",), (0,))
         assert (config.ns, config.pool) == ((8,), 8)
 
@@ -171,7 +169,7 @@ def test_whoever_has_no_verifier_sees_no_truth():
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixteen worlds of seven families: online wins where the verifier is the more accurate."""
+    """Sixteen worlds of as many families: online wins where the verifier is the more accurate."""
     results = tmp_path_factory.mktemp("study") / "prediction"
     for at, name in enumerate(list(WORLDS)[:16]):
         ahead = at % 2 == 0
@@ -188,8 +186,8 @@ def test_families_are_predicted_from_the_others(several: Path):
     assert set(found["labels"]) == set(ROADS)
     one = found["labels"]["rloo"]
     assert (one.calibration.worlds, one.calibration.signs) == (16, 1.0)
-    assert one.calibration.families == 7
-    assert "16 worlds of 7 families" in collecting.text_of(found)
+    assert one.calibration.families == 16
+    assert "16 worlds of 16 families" in collecting.text_of(found)
     assert len(one.worst) == 5
     # All roads are alike here, and the advice never errs.
     regret = collecting.regret(found["labels"])
@@ -200,38 +198,46 @@ def test_families_are_predicted_from_the_others(several: Path):
 
 def test_the_documents_blocks_are_filled(several: Path):
     found, models = collecting.found(several), collecting.models(several)
-    page = fill_page(document.blocks(found, models, collecting.fresh(several)))
+    page = fill_page(document.blocks(found, models, {}))
     assert all(f"| {name} | " in page for name in list(WORLDS)[:16])
-    assert "| worlds, families | 16, 7 | 16, 7 | 16, 7 |" in page
+    assert "| worlds, families | 16, 16 | 16, 16 | 16, 16 |" in page
     assert "| of these right (aim: 90 %) | 100% | 100% | 100% |" in page
     assert all(f"- **labels, {road}**: gain = " in page for road in ROADS)
     nothing = document.blocks({}, collecting.models(several / "nothing"), {})
     assert fill_page(nothing).count("None") == 4
 
 
-def test_further_families_are_predicted_before_they_join_the_fit(several: Path, tmp_path: Path):
+def test_a_training_is_unfinished_where_it_is_chosen_at_an_end_that_still_gained(tmp_path: Path):
     results = tmp_path / "prediction"
-    shutil.copytree(several, results)
-    shutil.copy(several.with_suffix(".jsonl"), results.with_suffix(".jsonl"))
-    before = collecting.models(results)
-    part, names = next(iter(FRESH.items()))
-    for at, name in enumerate(list(names)[:2]):
-        fill(results, name, -0.05 if at else 0.2)
-        features = {"accuracy": (-0.05 if at else 0.05,) * 3, "bits": (0.0, 0.0, 0.0)}
-        keep(line(name, features={"labels": features, "truth": features}), results)
-    assert [m.models["labels"]["rloo"].worlds for m in (before, collecting.models(results))] == [
-        16, 18
-    ]  # fmt: skip
-    fresh = collecting.fresh(results)
-    assert set(fresh) == {part}  # The other parts have not been run.
-    one = fresh[part]["labels"]["rloo"]
-    assert [held.world.name for held in one.held] == list(names)[:2]
-    assert (one.calibration.signs, one.calibration.positive) == (1.0, 0.5)
-    for held in one.held:
-        assert held.prediction == predicted(before.models["labels"]["rloo"], held.world)
-    page = fill_page(document.blocks({}, before, fresh))
-    assert f"{part}, labels\n" in page
-    assert f"| {next(iter(names))} | sort | " in page
+    store = fill(results)
+    for seed in SEEDS:
+        # Of the same proxy the end is chosen or not by what the selection scorer says.
+        for road, better in (("rloo", 1.0), ("online-dpo", -1.0)):
+            half = moment([0.1, 0.2, 0.3, 0.4], fraction=0.5, selection=5.0)
+            end = moment([0.3, 0.4, 0.5, 0.6], selection=5.0 + better)
+            store.add(policy(road, seed, [], 0.7, variant=NAME, moments=(half, end)))
+    keep(line(), results)
+    (rloo,), (online,) = (endings(results, road) for road in ("rloo", "online-dpo"))
+    assert rloo.brought.value == online.brought.value == pytest.approx(0.2)
+    assert (rloo.chosen, rloo.unfinished) == (True, True)
+    assert (online.chosen, online.unfinished) == (False, False)
+    assert endings(results, "best-of-n") == ()  # No training, no middle.
+    page = fill_page(document.blocks({}, collecting.models(results), {"rloo": (rloo,)}))
+    assert f"| rloo | 1 | 1 | +0.200 | +0.200 ({NAME}) to +0.200 ({NAME}) | {NAME} |" in page
+
+
+def test_what_may_as_well_be_chance_is_no_gain_of_the_end(tmp_path: Path):
+    results = tmp_path / "prediction"
+    store = fill(results)
+    for seed, gained in zip(SEEDS, (0.2, -0.1, 0.2), strict=True):
+        half = moment([0.1, 0.2, 0.3, 0.4], fraction=0.5)
+        end = moment([one + gained for one in (0.1, 0.2, 0.3, 0.4)], selection=5.0)
+        store.add(policy("rloo", seed, [], 0.7, variant=NAME, moments=(half, end)))
+    keep(line(), results)
+    (one,) = endings(results, "rloo")
+    assert one.chosen
+    assert one.brought.value == pytest.approx(0.1)
+    assert not one.unfinished
 
 
 def fill_page(every: dict[str, Any]) -> str:
@@ -260,9 +266,11 @@ def test_the_shipped_models_are_fitted_on_the_committed_lines():
 
 
 def test_the_document_says_what_the_lines_say():
-    models = collecting.models(RESULTS / "prediction")
+    results = RESULTS / "prediction"
     every = document.blocks(
-        collecting.found(RESULTS / "prediction"), models, collecting.fresh(RESULTS / "prediction")
+        collecting.found(results),
+        collecting.models(results),
+        {road: endings(results, road) for road in ONLINE},
     )
     page = (RESULTS.parent / "docs" / "diagnosis.md").read_text("utf-8")
     assert blocks.fill(page, every) == page

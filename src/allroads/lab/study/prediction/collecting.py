@@ -10,12 +10,10 @@ from allroads.diagnosis.calibration import (
     Held,
     calibration,
     leave_one_family_out,
-    predicted,
     regrets,
 )
 from allroads.diagnosis.model import Model, Models, World, fit
 from allroads.lab.study.prediction.measured import ROADS, measured_worlds
-from allroads.lab.study.prediction.worlds import EVERY, FRESH, WORLDS
 
 READS: dict[str, tuple[str, ...]] = {
     "labels": ("accuracy", "bits"),
@@ -24,22 +22,13 @@ READS: dict[str, tuple[str, ...]] = {
 """Features of each model, for all roads. Those of 'labels' were written down before any gain of
 these roads was measured; those of 'truth' were chosen with the gains of 57 worlds in view, and two
 families that were written and run afterwards are their test."""
-TRIED = {
-    **READS,
-    "better": ("better",),
-    "picks": ("picks", "search", "coverage"),
-    "direct": ("search", "coverage"),
-    "graded": ("accuracy", "bits", "search"),
-}
-"""Beside them: what may follow 'truth' (docs/diagnosis.md, the fourth study's plan), what it was in
-the study before, 'truth' without 'offline', and 'labels' with what the independent scorer says of
-search. Shown, not shipped."""
-_BLIND = ("labels", "graded")
+TRIED = {**READS, "better": ("better",)}
+"""Beside them what may follow 'truth' (docs/diagnosis.md, the fourth study's plan)."""
+_BLIND = ("labels",)
 """Of whoever has no verifying program."""
 REINFORCEMENT = "rloo"
 """What the rule of thumb trains."""
 COMMAND = "allroads lab run prediction"
-NEVER_FITTED = "families that it was not fitted on"
 _WORST = 5
 _LEAST = 12
 """Worlds below which nothing is said."""
@@ -85,28 +74,6 @@ def models(results: Path) -> Models:
     return Models(made=COMMAND, models=out)
 
 
-def fresh(results: Path) -> dict[str, Results]:
-    """What each model, fitted on the first two studies' worlds, predicts of further families.
-
-    That is how they were predicted before they joined the worlds that the shipped models are fitted
-    on; part by part.
-    """
-    out: dict[str, Results] = {}
-    for name, features in TRIED.items():
-        for road in ROADS:
-            known = _worlds(results, name, road, tuple(WORLDS))
-            if len(known) < _LEAST:
-                continue
-            model = fit(known, features)
-            for part, names in FRESH.items():
-                worlds = _worlds(results, name, road, tuple(names))
-                held = tuple(Held(world, predicted(model, world)) for world in worlds)
-                if len(held) > 1:
-                    found = Found(held, calibration(held))
-                    out.setdefault(part, {}).setdefault(name, {})[road] = found
-    return out
-
-
 def regret(by_road: dict[str, Found]) -> dict[str, float]:
     """Of taking the most promising of all roads; on the worlds on which all were measured."""
     if set(by_road) != set(ROADS):
@@ -120,11 +87,11 @@ def regret(by_road: dict[str, Found]) -> dict[str, float]:
     return regrets(held, REINFORCEMENT)
 
 
-def text_of(results: Results, how: str = "families left out one by one") -> str:
+def text_of(results: Results) -> str:
     """The calibration as lines for a terminal."""
     out: list[str] = []
     for name, by_road in results.items():
-        out.append(f"Predicted from {', '.join(TRIED[name])} ({name}), {how}:")
+        out.append(f"{name}, from {', '.join(TRIED[name])}; families left out one by one:")
         for road, one in by_road.items():
             c = one.calibration
             out += [
@@ -141,12 +108,10 @@ def text_of(results: Results, how: str = "families left out one by one") -> str:
     return "\n".join(out) if out else "Too few worlds have been measured to say anything."
 
 
-def _worlds(
-    results: Path, name: str, road: str, names: tuple[str, ...] = tuple(EVERY)
-) -> list[World]:
+def _worlds(results: Path, name: str, road: str) -> list[World]:
     """Those that have the features."""
     graded = "labels" if name in _BLIND else "truth"
-    worlds = measured_worlds(results, graded, road, names)
+    worlds = measured_worlds(results, graded, road)
     return [world for world in worlds if set(TRIED[name]) <= set(world.features)]
 
 

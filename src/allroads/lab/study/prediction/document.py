@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from allroads.diagnosis.calibration import Held
 from allroads.diagnosis.model import Models
 from allroads.lab.study.prediction.collecting import READS, TRIED, Found, Results, regret
+from allroads.lab.study.prediction.endings import Ending
 from allroads.report.blocks import table
 
-_ORDER = ("truth", "better", "labels", "picks", "direct", "graded")
+_ORDER = ("truth", "better", "labels")
 
 
 def blocks(
-    found: Results, models: Models, fresh: dict[str, Results]
+    found: Results,
+    models: Models,
+    ended: Mapping[str, Sequence[Ending]],
 ) -> dict[str, Callable[[], str]]:
     """What writes each block, by name; of the model for whoever has a verifying program first."""
     ordered = {name: found[name] for name in _ORDER if name in found}
@@ -23,7 +26,7 @@ def blocks(
         "calibration": partial(_calibration, ordered),
         "models": partial(_models, models),
         "worst": partial(_worst, shipped),
-        "fresh": partial(_fresh, fresh),
+        "endings": partial(_endings, ended),
         "worlds": partial(_worlds, shipped),
     }
 
@@ -81,15 +84,33 @@ def _worst(found: Results) -> str:
     return "\n".join(parts) or "None yet.\n"
 
 
-def _fresh(found: dict[str, Results]) -> str:
-    parts = [
-        f"{part}, {name}\n\n{worlds}{_of_roads(by_road)}{_of_all(by_road)}"
-        for part, results in found.items()
-        for name in _ORDER
-        if (by_road := results.get(name))
-        for worlds in [f"{_every(by_road)}\n" if name in READS else ""]
-    ]
-    return "\n".join(parts) or "None yet.\n"
+def _endings(ended: Mapping[str, Sequence[Ending]]) -> str:
+    rows = []
+    for road, every in ended.items():
+        if not every:
+            continue
+        brought = [one.brought.value for one in every]
+        least, most = (end(every, key=_brought) for end in (min, max))
+        gaining = [one.world for one in every if one.unfinished]
+        rows.append(
+            (
+                road,
+                str(len(every)),
+                str(sum(one.chosen for one in every)),
+                f"{sum(brought) / len(brought):+.3f}",
+                f"{_brought(least):+.3f} ({least.world}) to {_brought(most):+.3f} ({most.world})",
+                ", ".join(gaining) or "none",
+            )
+        )
+    columns = (
+        "Road", "Worlds", "Chosen at the end", "Second half brought, mean", "Least to most",
+        "Still gaining, surely",
+    )  # fmt: skip
+    return table(columns, rows) if rows else "None yet.\n"
+
+
+def _brought(one: Ending) -> float:
+    return one.brought.value
 
 
 def _worlds(found: Results) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from allroads.diagnosis.features import Measured, completed
 from allroads.diagnosis.model import World
 from allroads.lab.study.lines import Store
 from allroads.lab.study.measured import NoEstimate
-from allroads.lab.study.prediction.worlds import EVERY, FAMILIES
+from allroads.lab.study.prediction.worlds import FAMILIES, WORLDS
 from allroads.lab.study.table import TUNING, Table
 from allroads.records import Record
 
@@ -93,19 +93,16 @@ def gain(table: Table, world: str, road: str, seeds: Sequence[int] = SEEDS) -> s
     return stats.two_way_mean(np.heaviside(other - offline, 0.5) - 0.5)
 
 
-def measured_worlds(
-    results: Path, graded: str, road: str, names: Iterable[str] = tuple(EVERY)
-) -> tuple[World, ...]:
+def measured_worlds(results: Path, graded: str, road: str) -> tuple[World, ...]:
     """Every world whose evidence and whose gain of a road are there.
 
     Args:
         results: folder of the study's lines.
         graded: 'labels' or 'truth'.
         road: one of `ROADS`.
-        names: of the worlds that are looked for; all if not said.
     """
     table, lines, out = table_of(results), evidence_lines(results), []
-    for name in names:
+    for name in WORLDS:
         if name not in lines:
             continue
         try:

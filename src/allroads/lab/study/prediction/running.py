@@ -27,7 +27,7 @@ from allroads.lab.study.prediction.measured import (
     evidence_lines,
     keep,
 )
-from allroads.lab.study.prediction.worlds import EVERY
+from allroads.lab.study.prediction.worlds import WORLDS
 from allroads.lab.study.running import Place
 
 SEED = 0
@@ -47,12 +47,12 @@ def run(place: Place, told: Callable[[str], None], names: tuple[str, ...] = ()) 
         What is left out, a sentence each.
     """
     left = []
-    place = replace(place, worlds=EVERY)
+    place = replace(place, worlds=WORLDS)
 
     def heard(cell: Cell) -> None:
         told(f"{cell.variant}: {cell.arm}, seed {cell.seed}")
 
-    for name in names or tuple(EVERY):
+    for name in names or tuple(WORLDS):
         if time.monotonic() > place.until:
             left.append(f"{name}: the time was up")
             continue
@@ -67,7 +67,7 @@ def run(place: Place, told: Callable[[str], None], names: tuple[str, ...] = ()) 
 
 
 def _evidence(name: str, place: Place) -> EvidenceLine:
-    config = EVERY[name].config((OFFLINE,), (SEED,), processes=place.processes)
+    config = WORLDS[name].config((OFFLINE,), (SEED,), processes=place.processes)
     planned = ready(config, _DESIGN)
     # The folder of the roads' cells: the start policy and the reward model are there already.
     folder = place.work / f"{name}-{planned.prepared.settings.data_fingerprint[:8]}"

@@ -158,36 +158,29 @@ _ALL = (
     _world("brackets", "some"),
     _world("brackets", "many", _MANY),
     _world("brackets", "poor", slip=0.3),
-)
-
-_OWN = (
     _world("sort", "few", _FEW),
-    _world("colour", "few", _FEW),
     _world("sort", "many", _MANY),
-    _world("colour", "many", _MANY),
     _world("sort", "poor", slip=0.3),
+    _world("colour", "few", _FEW),
+    _world("colour", "many", _MANY),
     _world("colour", "noisy", _MANY, label_temperature=_NOISY),
     _world("sum", "few", _FEW),
-    _world("clauses", "few", _FEW),
     _world("sum", "many", _MANY),
-    _world("clauses", "many", _MANY),
     _world("sum", "poor", slip=0.25),
+    _world("clauses", "few", _FEW),
+    _world("clauses", "many", _MANY),
     _world("clauses", "noisy", _MANY, label_temperature=_NOISY),
-)
-_LAST = (
     _world("knight", "few", _FEW),
-    _world("tables", "few", _FEW),
     _world("knight", "some"),
-    _world("tables", "some"),
     _world("knight", "many", _MANY),
+    _world("tables", "few", _FEW),
+    _world("tables", "some"),
     _world("tables", "many", _MANY),
-)
-_GYM = (
     _world("jumble", "some"),
-    _world("shortest", "some"),
-    _world("sudoku", "some"),
     _world("jumble", "many", _MANY),
+    _world("shortest", "some"),
     _world("shortest", "many", _MANY),
+    _world("sudoku", "some"),
     _world("sudoku", "many", _MANY),
 )
 
@@ -201,16 +194,7 @@ def _in_turns(worlds: Sequence[tuple[str, Variant]]) -> Iterator[tuple[str, Vari
         yield from (one for one in turn if one is not None)
 
 
-FAMILIES = {variant.name: family for family, variant in (*_ALL, *_OWN, *_GYM, *_LAST)}
+FAMILIES = {variant.name: family for family, variant in _ALL}
 """By world."""
-FRESH = {
-    "four families of docs/worlds": {variant.name: variant for _, variant in _OWN},
-    "three tasks of reasoning-gym": {variant.name: variant for _, variant in _GYM},
-    "knight and tables": {variant.name: variant for _, variant in _LAST},
-}
-"""Of further families, in the parts in which they were run; each was predicted by the models of
-`WORLDS` before it joined them."""
 WORLDS = {variant.name: variant for _, variant in _in_turns(_ALL)}
-"""Those of the first two studies by name, in the order in which they are run."""
-EVERY = {**WORLDS, **{name: one for part in FRESH.values() for name, one in part.items()}}
-"""All, by name."""
+"""By name, in the order in which they are run."""

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from allroads.diagnoses import ONLINE
 from allroads.lab.study.variants import Grid, Variant, longer
 from allroads.roads.atlas import Recipe
 from allroads.roads.stage import Schedule
@@ -21,9 +20,14 @@ _QUICK = Recipe(
 )
 """That of all synthetic worlds with twice the online rounds: 480 in the end, 240 in the studies.
 With 120 RLOO is hardly begun where much has to be learnt (docs/diagnosis.md)."""
-_ONLINE = Grid(rates=(1.0,), betas=(0.3, 0.7, 1.5, 3.0))
-"""As many settings as offline. In so many rounds a lower rate comes to the same places, later;
-which beta is right depends on how much a reward model has learnt, and varies by a factor of ten."""
+_GRIDS = {
+    "rloo": Grid(rates=(1.0,), betas=(0.3, 0.7, 1.5, 3.0)),
+    "online-dpo": Grid(rates=(0.3,), betas=(0.3, 1.0, 3.0, 10.0)),
+}
+"""As many settings as offline. In so many rounds RLOO comes to the same places at a lower rate,
+later; which beta is right depends on how much a reward model has learnt, and varies by a factor of
+ten. Online DPO, whose labels are hard, no such beta holds at the recipe's rate (docs/diagnosis.md,
+the fourth study's plan)."""
 _PATIENT = 3
 """Times the epochs of reward models where the studies need it too; see `variants`."""
 _USUAL: dict[str, tuple[str, dict[str, Any], int]] = {
@@ -102,7 +106,7 @@ def _world(
         },
         recipe=longer(_QUICK, patience),
         betas=(0.3, 1.0),
-        grids=dict.fromkeys(ONLINE, _ONLINE),
+        grids=_GRIDS,
         ns=(_N,),
         # One answer, and no mean over a larger pool: P(its reward is higher) needs an answer's.
         pool=_N,

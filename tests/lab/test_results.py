@@ -163,6 +163,28 @@ def test_no_setting_beyond_a_fifth_of_the_start_policys_entropy_is_selected(
         assert only(allroads.open_run(changed), "dpo", 0.2, 1.0).selected == selected
 
 
+def test_a_road_of_which_no_setting_is_within_reach_is_named(changed: Path, plan: Plan):
+    for job in evaluations(plan, "sft", None):
+        path = changed / "evaluations" / f"{job}.json"
+        value = files.read_json(path)
+        value["snapshots"][-1]["entropy"] = [5.0] * 20  # Of which a fifth is one nat.
+        files.write_json(path, value)
+    for nearest, said in ((0.9, False), (1.1, True)):
+        for beta in (0.2, 0.5):
+            for job in evaluations(plan, "dpo", beta):
+                path = changed / "evaluations" / f"{job}.json"
+                value = files.read_json(path)
+                for snapshot in value["snapshots"]:
+                    snapshot["kl"] = [nearest if beta == 0.5 else 7.0] * 20
+                files.write_json(path, value)
+        notes = allroads.open_run(changed).notes
+        named = [note for note in notes if note.startswith("dpo: none of 4 settings and moments")]
+        assert len(named) == said
+        if said:
+            assert "the nearest, at 1.10 nats, was taken" in named[0]
+            assert named[0].endswith("give it larger betas or a lower learning rate")
+
+
 def test_where_truth_and_selection_disagree_the_selection_decides(changed: Path, plan: Plan):
     """DPO at 0.2 is made the best in truth, at 0.5 (half-way) the best by the selection scorer."""
     for job in evaluations(plan, "dpo", 0.2):

@@ -17,6 +17,7 @@ from allroads.lab.config import CompareConfig
 from allroads.lab.execute import result_path
 from allroads.lab.jobs import Plan, chosen_roads
 from allroads.lab.reader import Moment, Reader
+from allroads.lab.selection import SHARE
 from allroads.lab.settings import Settings
 from allroads.lab.verdict import compare_all, decide, to_mean
 from allroads.records import Mean, Metric, Point, Results, StageRow
@@ -88,6 +89,7 @@ def collect(
             *outside.notes(config, chosen_roads(config, settings.recipe)),
             *reader.notes(),
             *_exploitation(chosen, start, settings.margin),
+            *_beyond_reach(moments, chosen),
             *_unfinished(moments, chosen),
         ),
         label_noise_nll=reader.label_nll(),
@@ -116,6 +118,9 @@ def selected(moments: dict[str, list[Moment]]) -> dict[str, Moment]:
 
 _HALF = 0.5
 """Of a training."""
+_HELD = {"N": "a smaller N", "beta": "larger betas or a lower learning rate"}
+_SHORTER = "fewer epochs or a lower learning rate"
+"""What keeps a road near the start policy, by its knob; where it has none."""
 _SHARED_GAIN = 0.5
 """Share of a gain in truth that the second opinion has to see."""
 _WIN_RATE = Metric(
@@ -230,6 +235,21 @@ def _exploitation(chosen: dict[str, Moment], start: str, margin: float) -> list[
                 f"{check:+.2f}, less than half as much: the road has found what one classifier "
                 "likes rather than what both call good"
             )
+    return out
+
+
+def _beyond_reach(moments: dict[str, list[Moment]], chosen: dict[str, Moment]) -> list[str]:
+    """A sentence for every road of which no setting lies where settings are selected from."""
+    out = []
+    for road, nearest in chosen.items():
+        if nearest.preference[0]:
+            continue
+        out.append(
+            f"{road}: none of {len(moments[road])} settings and moments lies within {SHARE:.0%} of "
+            "the start policy's entropy, where the selection scorer can be believed; the nearest, "
+            f"at {float(nearest.kl.mean()):.2f} nats, was taken. What the road is worth when it is "
+            f"held nearer, this run does not say: give it {_HELD.get(nearest.cell.knob, _SHORTER)}"
+        )
     return out
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from allroads.diagnosis.code import code
 from allroads.diagnosis.coverage import coverage
-from allroads.diagnosis.features import Measured, completed, features
+from allroads.diagnosis.features import Measured, features
 from allroads.diagnosis.headroom import headroom
 from allroads.evidence import Evidence
 from allroads.seeding import child
@@ -61,16 +61,6 @@ def test_how_much_offline_training_wins_is_said_by_the_truth_alone():
             assert of["offline"].value == pytest.approx(15.5 / 16 - 1 / 2)
             # The best of eight of sixteen is that one half the time.
             assert of["search"].value == pytest.approx(-1 / 4)
-            assert of["better"] == of["search"]
-
-
-def test_a_road_can_do_what_search_does_or_stay_where_it_starts():
-    search, offline = Measured(-0.2, -0.25, -0.1), Measured(0.05, 0.01, 0.08)
-    assert completed({"search": search, "offline": offline})["better"] == Measured(
-        -0.05, -0.08, -0.01
-    )
-    assert completed({"search": offline, "offline": offline})["better"] == offline
-    assert completed({"search": search}) == {"search": search}
 
 
 def test_without_a_truth_only_the_labels_speak():

@@ -20,8 +20,6 @@ MEANINGS: Mapping[str, str] = {
     "bits": "prequential bits a pair that the generator needs more than the verifier",
     "search": f"P(best of {N} by the verifier beats the offline policy) - 1/2, by the grader",
     "offline": "P(the offline policy beats the start policy) - 1/2, by the truth",
-    "better": "the larger of search and minus offline: what either best-of-N or the start policy "
-    "itself gains over the offline policy",
     "coverage": "share of the start policy's samples that have the highest true reward",
 }
 
@@ -45,8 +43,8 @@ def features(
 ) -> dict[str, Measured]:
     """Those of `MEANINGS` that the evidence has, with an interval.
 
-    'search' is there only where its grader may be believed, 'offline', 'better' and
-    'coverage' where it is the truth.
+    'search' is there only where its grader may be believed, 'offline' and 'coverage' where it is
+    the truth.
     """
     out = {}
     accuracy = _accuracy(evidence)
@@ -59,20 +57,6 @@ def features(
     ):
         if mean is not None and mean.low is not None and mean.high is not None:
             out[name] = Measured(mean.value, mean.low, mean.high)
-    return completed(out)
-
-
-def completed(found: Mapping[str, Measured]) -> dict[str, Measured]:
-    """With those that follow from the others: 'better', where 'search' and 'offline' are there.
-
-    A policy that is trained against the verifier and chosen within reach can go where best-of-N is,
-    and it can stay at the start policy: it should not gain less than the better of the two.
-    """
-    out = dict(found)
-    if "search" in found and "offline" in found:
-        offline = found["offline"]
-        stays = Measured(-offline.value, -offline.high, -offline.low)
-        out["better"] = max(found["search"], stays, key=lambda one: one.value)
     return out
 
 

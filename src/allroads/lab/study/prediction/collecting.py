@@ -22,10 +22,6 @@ READS: dict[str, tuple[str, ...]] = {
 """Features of each model, for all roads. Those of 'labels' were written down before any gain of
 these roads was measured; those of 'truth' were chosen with the gains of 57 worlds in view, and two
 families that were written and run afterwards are their test."""
-TRIED = {**READS, "better": ("better",)}
-"""Beside them what may follow 'truth' (docs/diagnosis.md, the fourth study's plan)."""
-_BLIND = ("labels",)
-"""Of whoever has no verifying program."""
 REINFORCEMENT = "rloo"
 """What the rule of thumb trains."""
 COMMAND = "allroads lab run prediction"
@@ -54,7 +50,7 @@ Results = dict[str, dict[str, Found]]
 def found(results: Path) -> Results:
     """What each model predicts; nothing where too few worlds have been measured."""
     out: Results = {}
-    for name, features in TRIED.items():
+    for name, features in READS.items():
         for road in ROADS:
             worlds = _worlds(results, name, road)
             if len(worlds) >= _LEAST and len({world.family for world in worlds}) >= 2:
@@ -91,7 +87,7 @@ def text_of(results: Results) -> str:
     """The calibration as lines for a terminal."""
     out: list[str] = []
     for name, by_road in results.items():
-        out.append(f"{name}, from {', '.join(TRIED[name])}; families left out one by one:")
+        out.append(f"{name}, from {', '.join(READS[name])}; families left out one by one:")
         for road, one in by_road.items():
             c = one.calibration
             out += [
@@ -110,9 +106,8 @@ def text_of(results: Results) -> str:
 
 def _worlds(results: Path, name: str, road: str) -> list[World]:
     """Those that have the features."""
-    graded = "labels" if name in _BLIND else "truth"
-    worlds = measured_worlds(results, graded, road)
-    return [world for world in worlds if set(TRIED[name]) <= set(world.features)]
+    worlds = measured_worlds(results, name, road)
+    return [world for world in worlds if set(READS[name]) <= set(world.features)]
 
 
 def _values(every: dict[str, float]) -> str:

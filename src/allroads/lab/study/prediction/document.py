@@ -7,11 +7,11 @@ from functools import partial
 
 from allroads.diagnosis.calibration import Held
 from allroads.diagnosis.model import Models
-from allroads.lab.study.prediction.collecting import READS, TRIED, Found, Results, regret
+from allroads.lab.study.prediction.collecting import READS, Found, Results, regret
 from allroads.lab.study.prediction.endings import Ending
 from allroads.report.blocks import table
 
-_ORDER = ("truth", "better", "labels")
+_ORDER = ("truth", "labels")
 
 
 def blocks(
@@ -21,19 +21,18 @@ def blocks(
 ) -> dict[str, Callable[[], str]]:
     """What writes each block, by name; of the model for whoever has a verifying program first."""
     ordered = {name: found[name] for name in _ORDER if name in found}
-    shipped = {name: roads for name, roads in ordered.items() if name in READS}
     return {
         "calibration": partial(_calibration, ordered),
         "models": partial(_models, models),
-        "worst": partial(_worst, shipped),
+        "worst": partial(_worst, ordered),
         "endings": partial(_endings, ended),
-        "worlds": partial(_worlds, shipped),
+        "worlds": partial(_worlds, ordered),
     }
 
 
 def _calibration(found: Results) -> str:
     parts = [
-        f"{name}: {', '.join(TRIED[name])}\n\n{_of_roads(by_road)}{_of_all(by_road)}"
+        f"{name}: {', '.join(READS[name])}\n\n{_of_roads(by_road)}{_of_all(by_road)}"
         for name, by_road in found.items()
     ]
     return "\n".join(parts) or "Too few worlds have been measured.\n"

@@ -9,7 +9,6 @@ import numpy as np
 
 from allroads import stats
 from allroads.diagnoses import OFFLINE, ONLINE, SEARCH
-from allroads.diagnosis.features import Measured, completed
 from allroads.diagnosis.model import World
 from allroads.lab.study.lines import Store
 from allroads.lab.study.measured import NoEstimate
@@ -42,11 +41,6 @@ class EvidenceLine(Record):
     seconds: float
     revision: str
     created: str
-
-    def all_features(self, graded: str) -> dict[str, tuple[float, float, float]]:
-        """Those of the line, and what follows from them."""
-        found = {name: Measured(*three) for name, three in self.features[graded].items()}
-        return {name: (one.value, one.low, one.high) for name, one in completed(found).items()}
 
     @property
     def entropy(self) -> float:
@@ -117,7 +111,7 @@ def measured_worlds(results: Path, graded: str, road: str) -> tuple[World, ...]:
             World(
                 name=name,
                 family=FAMILIES[name],
-                features=line.all_features(graded),
+                features=line.features[graded],
                 gain=found.value,
                 error=found.standard_error,
                 costs={**costs, "evidence": line.flops},

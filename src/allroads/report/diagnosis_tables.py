@@ -39,7 +39,8 @@ def of_roads(rows: Sequence[RoadRow]) -> Table:
         caption="Gain over offline likelihood: 0.10 is an answer that is better on 60 of 100 "
         "prompts, ties half. Costs are of one training by the recipe, estimated; the gains of rloo "
         "and online-dpo are of long ones (480 rounds on the worlds that the prediction was fitted "
-        "on), which may be more than the recipe's. Answers are what is sampled for each one that is served.",
+        "on), which may be more than the recipe's. Answers are what is sampled for each one that "
+        "is served.",
         columns=("Road", "Expected gain", "Labels", "Tokens trained", "Tokens sampled", "FLOP",
                  "Time", "Answers sampled"),
         rows=tuple(

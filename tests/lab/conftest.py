@@ -15,6 +15,8 @@ from typing import TypeVar
 import pytest
 
 from allroads import api
+from allroads.lab.compare import prepare
+from allroads.lab.jobs import Plan
 from allroads.records import Results
 from tests.lab import tiny
 
@@ -89,6 +91,9 @@ class Grown:
 
 
 GROWN = {"roads": ["dpo", "best-of-n", "online-dpo", "online-dpo-verifier", "rloo"]}
+SEEDS = (0, 1)
+"""Of the grown run."""
+_OF_GROWN = {**GROWN, "seeds": list(SEEDS), "betas": [0.5, 0.2]}
 """Roads of the continued run; its seeds are 0 and 1, its betas 0.5 and 0.2, its N 2."""
 
 
@@ -110,7 +115,25 @@ def grown(straight: Straight, tmp_path_factory: pytest.TempPathFactory) -> Grown
     def make(folder: Path) -> Grown:
         shutil.copytree(straight.folder, folder)
         before, heard = written(folder), tiny.Heard()
-        config = tiny.config(**GROWN, seeds=[0, 1], betas=[0.5, 0.2])
+        config = tiny.config(**_OF_GROWN)
         return Grown(folder, api.compare(out=folder, config=config, listener=heard), heard, before)
 
     return made_once(tmp_path_factory, "grown", make)
+
+
+@pytest.fixture
+def changed(grown: Grown, tmp_path: Path) -> Path:
+    """A copy of the grown run, to be changed."""
+    shutil.copytree(grown.folder, tmp_path / "changed")
+    return tmp_path / "changed"
+
+
+@pytest.fixture(scope="session")
+def plan() -> Plan:
+    """That of the grown run."""
+    return prepare(tiny.config(**_OF_GROWN)).plan
+
+
+def evaluations(plan: Plan, road: str, value: float | None) -> list[str]:
+    """The evaluation jobs of a road at a setting, by seed."""
+    return [c.evaluation for c in plan.cells if (c.road, c.value) == (road, value)]

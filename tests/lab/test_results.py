@@ -21,27 +21,7 @@ from allroads.lab.compare import prepare
 from allroads.lab.jobs import SELECTION, Plan
 from allroads.records import Point, Results
 from tests.lab import tiny
-from tests.lab.conftest import GROWN, Grown, Straight, written
-
-SEEDS = (0, 1)
-PLAN_OF_GROWN = {**GROWN, "seeds": list(SEEDS), "betas": [0.5, 0.2]}
-
-
-@pytest.fixture(scope="module")
-def plan() -> Plan:
-    return prepare(tiny.config(**PLAN_OF_GROWN)).plan
-
-
-@pytest.fixture
-def changed(grown: Grown, tmp_path: Path) -> Path:
-    """A copy of the grown run, to be changed."""
-    shutil.copytree(grown.folder, tmp_path / "changed")
-    return tmp_path / "changed"
-
-
-def evaluations(plan: Plan, road: str, value: float | None) -> list[str]:
-    """The evaluation jobs of a road at a setting, by seed."""
-    return [c.evaluation for c in plan.cells if (c.road, c.value) == (road, value)]
+from tests.lab.conftest import GROWN, SEEDS, Grown, Straight, evaluations, written
 
 
 def record(folder: Path, job: str) -> dict[str, Any]:
@@ -163,28 +143,6 @@ def test_no_setting_beyond_a_fifth_of_the_start_policys_entropy_is_selected(
         assert only(allroads.open_run(changed), "dpo", 0.2, 1.0).selected == selected
 
 
-def test_a_road_of_which_no_setting_is_within_reach_is_named(changed: Path, plan: Plan):
-    for job in evaluations(plan, "sft", None):
-        path = changed / "evaluations" / f"{job}.json"
-        value = files.read_json(path)
-        value["snapshots"][-1]["entropy"] = [5.0] * 20  # Of which a fifth is one nat.
-        files.write_json(path, value)
-    for nearest, said in ((0.9, False), (1.1, True)):
-        for beta in (0.2, 0.5):
-            for job in evaluations(plan, "dpo", beta):
-                path = changed / "evaluations" / f"{job}.json"
-                value = files.read_json(path)
-                for snapshot in value["snapshots"]:
-                    snapshot["kl"] = [nearest if beta == 0.5 else 7.0] * 20
-                files.write_json(path, value)
-        notes = allroads.open_run(changed).notes
-        named = [note for note in notes if note.startswith("dpo: none of 4 settings and moments")]
-        assert len(named) == said
-        if said:
-            assert "the nearest, at 1.10 nats, was taken" in named[0]
-            assert named[0].endswith("give it larger betas or a lower learning rate")
-
-
 def test_where_truth_and_selection_disagree_the_selection_decides(changed: Path, plan: Plan):
     """DPO at 0.2 is made the best in truth, at 0.5 (half-way) the best by the selection scorer."""
     for job in evaluations(plan, "dpo", 0.2):
@@ -209,39 +167,6 @@ def test_where_truth_and_selection_disagree_the_selection_decides(changed: Path,
         assert comparison.baseline == "dpo"
         (own,) = [p for p in results.points if p.road == comparison.road and p.selected]
         assert comparison.difference.value == pytest.approx(own.reward.value - mean)
-
-
-@pytest.mark.parametrize(
-    ("brought", "moment", "said"),
-    [
-        # Every prompt and seed gained a tenth, or all but one: sure. Half gained, half lost: not.
-        ([0.1] * 20, 1, True),
-        ([0.1] * 19 + [-0.04], 1, True),
-        ([0.1, -0.1] * 10, 1, False),
-        ([-0.1] * 20, 1, False),
-        # Chosen half-way: how much a longer training brings is not the question.
-        ([0.1] * 20, 0, False),
-    ],
-)
-def test_a_road_that_still_gains_when_it_ends_is_named(
-    brought: list[float], moment: int, said: bool, changed: Path, plan: Plan
-):
-    for job in evaluations(plan, "dpo", 0.2):
-        path = changed / "evaluations" / f"{job}.json"
-        value = files.read_json(path)
-        value["snapshots"][0]["metric"] = [0.4] * 20
-        value["snapshots"][1]["metric"] = [0.4 + more for more in brought]
-        # Where the rate has fallen to nothing nothing is gained: the whole second half counts.
-        value["snapshots"].insert(1, {**value["snapshots"][1], "fraction": 0.75})
-        moment = 2 if moment == 1 else moment
-        for at, snapshot in enumerate(value["snapshots"]):
-            snapshot.update(selection=50.0 if at == moment else 0.0, kl=[0.0] * 20)
-        files.write_json(path, value)
-    notes = allroads.open_run(changed).notes
-    named = [note for note in notes if note.startswith("dpo was not done: from 50% of its ")]
-    assert len(named) == said
-    if said:
-        assert f"it still gained {np.mean(brought):.3f} [" in named[0]
 
 
 def test_differences_are_paired_by_seed_and_prompt(grown: Grown, plan: Plan):

@@ -211,7 +211,7 @@ def test_a_training_is_unfinished_where_it_is_chosen_at_an_end_that_still_gained
     results = tmp_path / "prediction"
     store = fill(results)
     for seed in SEEDS:
-        # Of the same proxy the end is chosen or not by what the selection scorer says.
+        # Both gained; the selection scorer chooses the end of one, the middle of the other.
         for road, better in (("rloo", 1.0), ("online-dpo", -1.0)):
             half = moment([0.1, 0.2, 0.3, 0.4], fraction=0.5, selection=5.0)
             end = moment([0.3, 0.4, 0.5, 0.6], selection=5.0 + better)

@@ -26,8 +26,8 @@ _GRIDS = {
 }
 """As many settings as offline. In so many rounds RLOO comes to the same places at a lower rate,
 later; which beta is right depends on how much a reward model has learnt, and varies by a factor of
-ten. Online DPO, whose labels are hard, no such beta holds at the recipe's rate (docs/diagnosis.md,
-the fourth study's plan)."""
+ten. Online DPO leaves its reach at the recipe's rate on some worlds, whichever of these betas it
+has (docs/diagnosis.md, the fourth study's plan)."""
 _PATIENT = 3
 """Times the epochs of reward models where the studies need it too; see `variants`."""
 _USUAL: dict[str, tuple[str, dict[str, Any], int]] = {

@@ -92,9 +92,8 @@ class Grown:
 
 GROWN = {"roads": ["dpo", "best-of-n", "online-dpo", "online-dpo-verifier", "rloo"]}
 SEEDS = (0, 1)
-"""Of the grown run."""
 _OF_GROWN = {**GROWN, "seeds": list(SEEDS), "betas": [0.5, 0.2]}
-"""Roads of the continued run; its seeds are 0 and 1, its betas 0.5 and 0.2, its N 2."""
+"""Roads and seeds of the continued run, and all that it differs in from `tiny`; its N is 2."""
 
 
 def written(folder: Path) -> dict[str, int]:

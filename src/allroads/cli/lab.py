@@ -123,7 +123,7 @@ def prediction(
     models: Annotated[
         Path | None, typer.Option(help="Write the models, fitted on all worlds, to this file.")
     ] = None,
-    write: Annotated[Path | None, typer.Option(help="Fill this document's blocks.")] = None,
+    write: Annotated[list[Path] | None, typer.Option(help="Fill these documents' blocks.")] = None,
 ) -> None:
     """How well `diagnose` predicts, from the finished lines; and the models that it reads."""
     from allroads import files
@@ -138,11 +138,14 @@ def prediction(
     if models is not None:
         files.write_text(models, fitted.model_dump_json(indent=1) + "\n")
         typer.echo(f"Models: {models.resolve()}")
-    if write is not None:
-        ended = {road: endings(results / PREDICTION, road) for road in ONLINE}
-        blocks = document.blocks(found, fitted, ended)
-        files.write_text(write, fill(write.read_text("utf-8"), blocks))
-        typer.echo(f"Tables: {write.resolve()}")
+    if not write:
+        return
+    blocks = document.blocks(
+        found, fitted, {road: endings(results / PREDICTION, road) for road in ONLINE}
+    )
+    for page in write:
+        files.write_text(page, fill(page.read_text("utf-8"), blocks))
+        typer.echo(f"Tables: {page.resolve()}")
 
 
 @app.command()

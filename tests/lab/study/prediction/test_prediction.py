@@ -265,12 +265,16 @@ def test_the_shipped_models_are_fitted_on_the_committed_lines():
             )
 
 
-def test_the_document_says_what_the_lines_say():
+def test_the_documents_say_what_the_lines_say():
     results = RESULTS / "prediction"
     every = document.blocks(
         collecting.found(results),
         collecting.models(results),
         {road: endings(results, road) for road in ONLINE},
     )
-    page = (RESULTS.parent / "docs" / "diagnosis.md").read_text("utf-8")
-    assert blocks.fill(page, every) == page
+    docs = RESULTS.parent / "docs"
+    pages = [(docs / name).read_text("utf-8") for name in ("diagnosis.md", "diagnosis-study.md")]
+    for page in pages:
+        assert blocks.fill(page, every) == page
+    for name in every:
+        assert "".join(pages).count(f"<!-- study: {name} -->") == 1

@@ -1,4 +1,4 @@
-"""The calibration study as blocks of docs/diagnosis.md."""
+"""The calibration study as blocks of docs/diagnosis.md and docs/diagnosis-study.md."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _QUICK = Recipe(
     reading="head-sum",
 )
 """That of all synthetic worlds with twice the online rounds: 480 in the end, 240 in the studies.
-With 120 RLOO is hardly begun where much has to be learnt (docs/diagnosis.md)."""
+With 120 RLOO is hardly begun where much has to be learnt (docs/diagnosis-study.md)."""
 _GRIDS = {
     "rloo": Grid(rates=(1.0,), betas=(0.3, 0.7, 1.5, 3.0)),
     "online-dpo": Grid(rates=(0.3,), betas=(0.3, 1.0, 3.0, 10.0)),
@@ -27,7 +27,7 @@ _GRIDS = {
 """As many settings as offline. In so many rounds RLOO comes to the same places at a lower rate,
 later; which beta is right depends on how much a reward model has learnt, and varies by a factor of
 ten. Online DPO leaves its reach at the recipe's rate on some worlds, whichever of these betas it
-has (docs/diagnosis.md, the fourth study's plan)."""
+has (docs/diagnosis-study.md, the fourth study's plan)."""
 _PATIENT = 3
 """Times the epochs of reward models where the studies need it too; see `variants`."""
 _USUAL: dict[str, tuple[str, dict[str, Any], int]] = {
